@@ -1,0 +1,16 @@
+"""Ids are hashes of logical fields, so that every rerun gives the same id (design law 5)."""
+
+import hashlib
+
+
+def derive_id(kind: str, *fields: object) -> str:
+    """Return a 32-character hex id for `kind` and the logical `fields`, in order.
+
+    BLAKE2b-128 over length-prefixed UTF-8 text of each field, so ("a", "bc") and ("ab", "c") differ.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for field in (kind, *fields):
+        text = str(field).encode()
+        digest.update(len(text).to_bytes(4, "big"))
+        digest.update(text)
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""Records about the system itself."""
+
+from typing import Literal
+
+from schemas.base import Message
+
+
+class Parked(Message, frozen=True, kw_only=True, tag="parked"):
+    """A record that could not be used: where it stood, why, and its bytes (base64, cut at 64 KiB)."""
+
+    source: str
+    reason: str
+    value: str
+    size: int
+    sha256: str
+
+
+class Alert(Message, frozen=True, kw_only=True, tag="alert"):
+    """Something an operator must know. `kind` is a short stable name, `text` a sentence with the mend."""
+
+    kind: str
+    severity: Literal["info", "warning", "critical"]
+    source: str
+    text: str
+    numbers: dict[str, str] = {}
+
+
+class ControlState(Message, frozen=True, kw_only=True, tag="control_state"):
+    """Pauses and breakers by scope (`*`, `leader:NAME`, `account:NAME`), compacted by scope."""
+
+    scope: str
+    paused: bool
+    reason: str = ""
