@@ -1,0 +1,1 @@
+"""The `wakeline` command: everything people type; `main.main` is its entry point."""

@@ -1,0 +1,1 @@
+"""The paper venue: a venue of its own behind the executor protocol."""

@@ -1,0 +1,1 @@
+"""The leader role: orders leaders' events and broadcasts them."""

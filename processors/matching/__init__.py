@@ -1,0 +1,1 @@
+"""Pure matching core: market data + orders -> fills. See core.py."""

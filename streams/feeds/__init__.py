@@ -1,0 +1,1 @@
+"""Feeds: recorded, simulated and file market data, published in log time."""

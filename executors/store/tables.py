@@ -1,0 +1,139 @@
+"""Tables of the execution store (SQLite and PostgreSQL). Money is text, exact; bodies are JSON bytes.
+
+`SCHEMA` rises with every change of these tables; a store of another schema is refused by name.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+SCHEMA = 1
+metadata = sa.MetaData()
+
+meta = sa.Table(
+    "execution_meta",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+# One row per partition of `orders`: the lease, the input position, the outbox counter.
+partitions = sa.Table(
+    "execution_partitions",
+    metadata,
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("inbox", sa.LargeBinary),
+)
+
+# How far each venue's reports are booked.
+cursors = sa.Table(
+    "execution_cursors",
+    metadata,
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("venue", sa.String(64), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+
+orders = sa.Table(
+    "execution_orders",
+    metadata,
+    sa.Column("order_id", sa.String(64), primary_key=True),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),  # input offset; legs have their entry's
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("venue", sa.String(64), nullable=False),
+    sa.Column("leg", sa.String(16), nullable=False),
+    sa.Column("entry_order_id", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(24), nullable=False),
+    sa.Column("size", sa.Text, nullable=False),
+    sa.Column("filled", sa.Text, nullable=False),
+    sa.Column("closed", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("venue_order_id", sa.Text, nullable=False),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("live", sa.Boolean, nullable=False),  # not terminal, or part of a bracket that is not
+    sa.Column("body", sa.LargeBinary, nullable=False),  # the Order; a leg has its entry's
+    sa.Index("execution_orders_live", "partition", "live", "sequence"),
+)
+
+attempts = sa.Table(
+    "execution_attempts",
+    metadata,
+    sa.Column("client_order_id", sa.String(64), primary_key=True),
+    sa.Column("order_id", sa.String(64), nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(24), nullable=False),
+    sa.Column("prepared_ms", sa.BigInteger, nullable=False),
+    sa.Column("deadline_ms", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+)
+
+fills = sa.Table(
+    "execution_fills",
+    metadata,
+    sa.Column("venue", sa.String(64), primary_key=True),
+    sa.Column("account", sa.String(128), primary_key=True),
+    sa.Column("instrument", sa.String(128), primary_key=True),
+    sa.Column("trade_id", sa.String(128), primary_key=True),
+    sa.Column("order_id", sa.String(64), nullable=False, index=True),
+    sa.Column("price", sa.Text, nullable=False),
+    sa.Column("size", sa.Text, nullable=False),
+    sa.Column("fee", sa.Text, nullable=False),
+    sa.Column("venue_ms", sa.BigInteger, nullable=False),
+)
+
+# Unsent records. A row goes when it is sent; `heads` keeps the stamp of the last one per partition and topic.
+outbox = sa.Table(
+    "execution_outbox",
+    metadata,
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("topic", sa.String(128), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("previous_generation", sa.BigInteger),
+    sa.Column("previous_number", sa.BigInteger),
+)
+
+heads = sa.Table(
+    "execution_outbox_heads",
+    metadata,
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("topic", sa.String(128), primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, or overwrite those whose primary key exists."""
+    if not rows:
+        return
+    statement = _insert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def insert_missing(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, leaving alone those whose primary key exists."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)

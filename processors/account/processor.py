@@ -1,0 +1,183 @@
+"""The account role: single writer of every account whose AccountChanged came to its partition.
+
+Entry point: `AccountProcessor`, from `account-events` to `orders`, `order-status`, `outcomes` and `alerts`.
+
+1. Leader events, instruments, marks, clock and commands for all accounts stand once in every partition; accounts,
+   subscriptions and venue reports only in their own account's.
+2. A subscription of an account or leader not known yet is kept and works as soon as they come.
+3. Outputs depend on state, event and step time alone; money is computed under `money_context`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from processors.account import gate, telling
+from processors.account.following import follow
+from processors.account.money import ZERO, money_context, usable
+from processors.account.params import ParamsError, parse_account_params, parse_subscription_params
+from processors.account.reporting import begin_day, sweep
+from processors.account.reports import apply_report
+from processors.account.state import Account, Ledger, State, Subscription, decode, encode
+from processors.account.trades import KEPT_ORDERS, ask_cancel
+from processors.protocols import Meta, Out
+from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.codec import BadRecord
+from schemas.ids import derive_id
+from schemas.market import Clock, Marks
+from schemas.status import VenueReport
+
+
+class AccountProcessor:
+    """Sizes, checks and protects entries, books fills, tells what became of every leader event."""
+
+    name = "account"
+    inbox = "account-events"
+    state_schema = 1
+    config_hash = derive_id("config", "account", KEPT_ORDERS, *(f"{check.name}:{check.rank}" for check in gate.CHECKS))
+
+    def initial(self, partition: int) -> State:
+        """Return the state of a partition that has seen nothing."""
+        return State(Ledger())
+
+    def step(self, state: State, event: Any, meta: Meta) -> Sequence[Out]:
+        """Apply one event of the inbox.
+
+        Raises:
+            BadRecord: the event cannot be used; the state is untouched.
+        """
+        with money_context():
+            if type(event) is LeaderEvent:
+                if not usable(event.price) or event.sequence < 1:
+                    raise BadRecord(
+                        f"leader event {event.event_id}: bad price {event.price} or number {event.sequence}"
+                    )
+                begin_day(state, meta.now_ms)
+                return follow(state, event, meta.now_ms)
+            if type(event) is VenueReport:
+                return apply_report(state, event, meta.now_ms)
+            if type(event) is Marks:
+                begin_day(state, meta.now_ms)
+                return [*_marks(state, event, meta.now_ms), *sweep(state, meta.now_ms)]
+            if type(event) is Clock:
+                begin_day(state, meta.now_ms)
+                return sweep(state, meta.now_ms)
+            if type(event) is AccountChanged:
+                return _account_changed(state, event)
+            if type(event) is SubscriptionChanged:
+                return _subscription_changed(state, event)
+            if type(event) is InstrumentChanged:
+                return _instrument_changed(state, event)
+            if type(event) is Command:
+                return _command(state, event, meta.now_ms)
+        raise BadRecord(f"the account role does not read {type(event).__name__}")
+
+    def encode(self, state: State) -> bytes:
+        """Return the state as bytes; equal states give equal bytes."""
+        return encode(state)
+
+    def decode(self, data: bytes) -> State:
+        """Inverse of `encode`."""
+        return decode(data)
+
+
+def _marks(state: State, event: Marks, now_ms: int) -> list[Out]:
+    outs: list[Out] = []
+    known = state.ledger.marks
+    for mark in event.marks:
+        if not (usable(mark.bid) and usable(mark.ask)) or mark.bid > mark.ask:
+            text = f"Mark of {mark.instrument} ignored: bid {mark.bid}, ask {mark.ask}"
+            outs.append(telling.alert("", "bad_mark", "warning", text, now_ms))
+            continue
+        before = known.get(mark.instrument)
+        if before is None or mark.now_ms >= before.now_ms:
+            known[mark.instrument] = mark
+    return outs
+
+
+def _account_changed(state: State, event: AccountChanged) -> list[Out]:
+    try:
+        params = parse_account_params(event.settings, f"account {event.account}: settings")
+    except ParamsError as error:
+        raise BadRecord(str(error)) from error
+    account = state.ledger.accounts.get(event.account)
+    if account is not None:
+        if (event.venue, event.currency) != (account.venue, account.currency):
+            raise BadRecord(
+                f"account {event.account} is at {account.venue} in {account.currency}, which cannot become "
+                f"{event.venue} in {event.currency}: make another account"
+            )
+        account.settings = params.model_dump_json()
+        state.params_of_account(account)
+    else:
+        balance = event.initial_balance
+        if not usable(balance) and balance != ZERO:
+            raise BadRecord(f"account {event.account}: initial_balance {balance} is no amount")
+        account = Account(
+            account=event.account,
+            venue=event.venue,
+            currency=event.currency,
+            settings=params.model_dump_json(),
+            balance=balance,
+            day_equity=balance,
+            peak_equity=balance,
+            killed=state.ledger.killed_accounts.pop(event.account, None),
+        )
+        state.add_account(account)
+    state.report_later(account)
+    return []
+
+
+def _subscription_changed(state: State, event: SubscriptionChanged) -> list[Out]:
+    try:
+        params = parse_subscription_params(event.settings, f"subscription {event.subscription}: settings")
+    except ParamsError as error:
+        raise BadRecord(str(error)) from error
+    known = state.ledger.subscriptions.get(event.subscription)
+    if known is not None and known.account != event.account:
+        raise BadRecord(
+            f"subscription {event.subscription} belongs to account {known.account}, not {event.account}: make another"
+        )
+    if not usable(event.ratio):
+        raise BadRecord(f"subscription {event.subscription}: ratio {event.ratio} is out of range")
+    subscription = Subscription(
+        event.subscription, event.account, event.leader, event.status, event.ratio, params.model_dump_json()
+    )
+    state.put_subscription(subscription)
+    return []
+
+
+def _instrument_changed(state: State, event: InstrumentChanged) -> list[Out]:
+    amounts = (event.tick, event.lot, event.min_size, event.contract_size)
+    if not all(usable(amount) for amount in amounts) or not (event.min_notional == ZERO or usable(event.min_notional)):
+        raise BadRecord(
+            f"instrument {event.instrument}: tick, lot, min_size, min_notional or contract_size out of range"
+        )
+    if event.max_leverage < 1:
+        raise BadRecord(f"instrument {event.instrument}: max_leverage {event.max_leverage} must be at least 1")
+    state.ledger.instruments[event.instrument] = event
+    return []
+
+
+def _command(state: State, event: Command, now_ms: int) -> list[Out]:
+    reason = f"{event.command_id} {event.reason}".strip() if event.action == "kill" else None
+    ledger = state.ledger
+    if event.account == "*":
+        ledger.killed = reason
+        names = state.account_ids
+    elif event.account in ledger.accounts:
+        ledger.accounts[event.account].killed = reason
+        names = [event.account]
+    else:  # told before its account: kept until it comes
+        ledger.killed_accounts.pop(event.account, None)
+        if reason is not None:
+            ledger.killed_accounts[event.account] = reason
+        names = []
+    outs: list[Out] = []
+    if reason is not None:
+        for name in names:
+            account = ledger.accounts[name]
+            for order_id in account.working:
+                order = account.orders[order_id]
+                if order.leg == "entry":
+                    outs += ask_cancel(account, order, "kill", event.command_id, now_ms)
+    return outs

@@ -1,0 +1,71 @@
+"""Trigger prices of the stop-loss and take-profit that protect an entry.
+
+Entry point: `levels`.
+
+1. Both are rounded to the tick TOWARDS the entry price: the stop never risks more than was asked, the target never
+   waits for more than was wanted. Both stay at least one tick away from the entry.
+2. A stop that the market has reached already would close the position at once: such an entry is refused.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from processors.account.money import ZERO, ceil_to, floor_to
+from processors.account.params import AtrDistance, Distance, SubscriptionParams
+from processors.account.risk import Finding
+from schemas.accounts import InstrumentChanged
+from schemas.market import Mark
+from schemas.reasons import RefusalReason, Side
+
+
+class Levels(NamedTuple):
+    """Trigger prices."""
+
+    stop_loss: Decimal
+    take_profit: Decimal
+
+
+def levels(
+    side: Side, price: Decimal, atr: float | None, params: SubscriptionParams, rules: InstrumentChanged, mark: Mark
+) -> Levels | Finding:
+    """Return the levels for an entry at `price`, or why there are none.
+
+    `atr` is the average true range in quote units, as the leader's event carries it.
+    """
+    stop_distance = _distance(params.stop_loss, price, atr)
+    take_distance = _distance(params.take_profit, price, atr)
+    if stop_distance is None or take_distance is None:
+        return RefusalReason.NOT_TRADABLE, {"atr": "missing" if atr is None else str(atr)}
+    tick = rules.tick
+    if side is Side.BUY:
+        stop_loss = _below(price, price - stop_distance, tick)
+        take_profit = max(floor_to(price + take_distance, tick), _next_above(price, tick))
+        reached = stop_loss >= mark.bid
+    else:
+        stop_loss = max(floor_to(price + stop_distance, tick), _next_above(price, tick))
+        take_profit = _below(price, price - take_distance, tick)
+        reached = stop_loss <= mark.ask
+    if min(stop_loss, take_profit) <= ZERO or reached:
+        numbers = {"stop_loss": stop_loss, "take_profit": take_profit, "bid": mark.bid, "ask": mark.ask, "price": price}
+        return RefusalReason.NOT_TRADABLE, {name: str(number) for name, number in numbers.items()}
+    return Levels(stop_loss, take_profit)
+
+
+def _below(price: Decimal, level: Decimal, tick: Decimal) -> Decimal:
+    """Return `level` rounded up, but at least one tick below `price`; zero if that is no price."""
+    if level <= ZERO:
+        return ZERO
+    return min(ceil_to(level, tick), ceil_to(price, tick) - tick)
+
+
+def _next_above(price: Decimal, tick: Decimal) -> Decimal:
+    return floor_to(price, tick) + tick
+
+
+def _distance(distance: Distance, price: Decimal, atr: float | None) -> Decimal | None:
+    if not isinstance(distance, AtrDistance):
+        return price * distance.fraction
+    if atr is None or atr <= 0:
+        return None
+    # repr of a float is its shortest exact text, so the same event gives the same money everywhere.
+    return Decimal(repr(atr)) * distance.multiple

@@ -1,0 +1,77 @@
+"""Bollinger bands.
+
+Formula: middle = SMA(period); deviation = sqrt(mean of (close - middle)^2 over the window), the population's; upper and
+lower = middle +- deviations * deviation. The variance (deviation squared) is a value of its own.
+Source: John Bollinger; TA-Lib `BBANDS` with a simple average, ta `BollingerBands`.
+Warm-up: the first values come with bar `period`. TA-Lib and ta agree from that bar on.
+
+The sum of squared distances is moved with the window (Welford's update for a sliding window), not taken from a sum of
+squares: at a price of 60,000 and a deviation of 0.1 the difference of two sums near 4e9 has no correct digit left.
+"""
+
+from math import sqrt
+from typing import Any
+
+from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
+
+
+class Bollinger:
+    """Running state: the window as a ring, its mean and its sum of squared distances."""
+
+    __slots__ = ("count", "deviations", "mean", "period", "ring", "spread")
+
+    def __init__(self, period: int, deviations: float) -> None:
+        self.period = period
+        self.deviations = float(deviations)
+        self.count = 0
+        self.ring = [0.0] * period
+        self.mean = self.spread = 0.0
+
+    def update(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
+        """Take one closed bar."""
+        slot = self.count % self.period
+        old = self.ring[slot]
+        self.ring[slot] = close
+        self.count += 1
+        if self.count % REFRESH_EVERY == 0 or self.count <= self.period:
+            if self.count >= self.period:
+                oldest = self.count % self.period
+                window = self.ring[oldest:] + self.ring[:oldest]
+                self.mean = in_order_sum(window) / self.period
+                self.spread = in_order_sum((value - self.mean) * (value - self.mean) for value in window)
+            return
+        before = self.mean
+        self.mean = before + (close - old) / self.period
+        self.spread += (close - old) * ((close - self.mean) + (old - before))
+        if self.spread < 0.0:  # rounding, when the window has become flat
+            self.spread = 0.0
+
+    def values(self) -> tuple[float, ...] | None:
+        """Return (bollinger_lower, bollinger_middle, bollinger_upper, bollinger_variance)."""
+        if self.count < self.period:
+            return None
+        variance = self.spread / self.period
+        reach = self.deviations * sqrt(variance)
+        return self.mean - reach, self.mean, self.mean + reach, variance
+
+    def dump(self) -> list[Any]:
+        """Return the state."""
+        return [self.period, self.deviations, self.count, self.mean, self.spread, list(self.ring)]
+
+
+def load(dump: list[Any]) -> Bollinger:
+    """Inverse of `dump`."""
+    bands = Bollinger(dump[0], dump[1])
+    _, _, bands.count, bands.mean, bands.spread, ring = dump
+    bands.ring = list(ring)
+    return bands
+
+
+INDICATOR = IndicatorSpec(
+    name="bollinger",
+    outputs=("bollinger_lower", "bollinger_middle", "bollinger_upper", "bollinger_variance"),
+    settings={"period": 20, "deviations": 2.0},
+    warm_up=lambda period, deviations: period,
+    new=Bollinger,
+    load=load,
+)

@@ -1,0 +1,60 @@
+"""Simple moving average.
+
+Formula: sma[t] = (close[t] + close[t-1] + ... + close[t-period+1]) / period.
+Source: any textbook; TA-Lib `SMA`, ta `SMAIndicator`.
+Warm-up: the first value comes with bar `period`. TA-Lib and ta agree from that bar on.
+"""
+
+from typing import Any
+
+from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
+
+
+class Sma:
+    """Running state: the window as a ring, and its mean."""
+
+    __slots__ = ("count", "mean", "period", "ring")
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+        self.count = 0
+        self.ring = [0.0] * period
+        self.mean = 0.0
+
+    def update(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
+        """Take one closed bar."""
+        slot = self.count % self.period
+        old = self.ring[slot]
+        self.ring[slot] = close
+        self.count += 1
+        if self.count % REFRESH_EVERY == 0 or self.count == self.period:
+            oldest = self.count % self.period
+            self.mean = in_order_sum(self.ring[oldest:] + self.ring[:oldest]) / self.period
+        else:
+            self.mean += (close - old) / self.period
+
+    def values(self) -> tuple[float, ...] | None:
+        """Return (sma,)."""
+        return (self.mean,) if self.count >= self.period else None
+
+    def dump(self) -> list[Any]:
+        """Return the state."""
+        return [self.period, self.count, self.mean, list(self.ring)]
+
+
+def load(dump: list[Any]) -> Sma:
+    """Inverse of `dump`."""
+    sma = Sma(dump[0])
+    _, sma.count, sma.mean, ring = dump
+    sma.ring = list(ring)
+    return sma
+
+
+INDICATOR = IndicatorSpec(
+    name="sma",
+    outputs=("sma",),
+    settings={"period": 20},
+    warm_up=lambda period: period,
+    new=Sma,
+    load=load,
+)
