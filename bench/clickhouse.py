@@ -33,7 +33,7 @@ from sinks.clickhouse.sink import ClickHouseSink
 from sinks.clickhouse.tables import TABLES
 
 _START_MS = 1_723_075_200_000
-_RECORDED_MS = 1_760_000_000_000
+_RECORDED_MS = int(time.time() * 1000)  # rows older than their retention would be dropped
 _Run = tuple[float, float]  # CPU and wall seconds
 
 

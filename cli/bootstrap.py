@@ -1,6 +1,6 @@
 """Where the broker of a data folder is, for commands that look at a running system.
 
-Entry points: `find`, `client`.
+Entry points: `find`, `client`, `partitions_of`, `answers`.
 """
 
 import json
@@ -49,6 +49,23 @@ def client(settings: "Settings") -> dict[str, Any]:
             "Start `wakeline up` or `wakeline broker start`" if own else "Is it running, and is the address right?",
         )
     return {"bootstrap_servers": bootstrap, **client_options(settings.broker.security)}
+
+
+async def partitions_of(client: dict[str, Any], topic: str) -> list[int]:
+    """Return the partitions of a topic; empty when the broker does not have it. Never makes the topic.
+
+    Asked of the admin client: a consumer knows only the partitions of topics that it was given before.
+    """
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(**client)
+    await admin.start()
+    try:
+        found = await admin.describe_topics()
+    finally:
+        await admin.close()
+    entry = next((entry for entry in found if entry["topic"] == topic and entry["error_code"] == 0), None)
+    return [] if entry is None else sorted(part["partition"] for part in entry["partitions"])
 
 
 def answers(address: str, timeout_s: float = 2.0) -> bool:

@@ -1,12 +1,20 @@
 """What `wakeline` says on stderr while it works: stdout carries results only.
 
-Entry point: `Steps`.
+Entry points: `Steps`, `quiet_clients`.
 """
 
+import logging
 import sys
 import time
 
 import click
+
+
+def quiet_clients() -> None:
+    """Keep the Kafka client's own warnings off the screen: what matters comes back as an error or as lag."""
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
 
 class Steps:

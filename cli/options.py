@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.console import quiet_clients
 from cli.exit_codes import ExitCode, Failure
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if broker is not None:
             check_bootstrap(broker)
+        if command.__name__ != "worker":
+            quiet_clients()
         return command(*args, chosen=Chosen(config, data, broker, assignments), **kwargs)
 
     return wrapped

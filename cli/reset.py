@@ -7,8 +7,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
-_NAMES = ("broker", "clickhouse", "logs", "timebase.json")
-_PATTERNS = ("*.sqlite", "*.sqlite-wal", "*.sqlite-shm", "*.sqlite-journal")
+_NAMES = ("broker", "clickhouse", "logs", "faust", "timebase.json")
+_PATTERNS = ("decisions.db*", "execution.db*")
 
 
 def existing(data_dir: Path) -> list[Path]:

@@ -35,7 +35,7 @@ from streams.settings import Settings
 from streams.topics_admin import ensure_topics, load_catalogue
 
 END_BUDGET_S = 4.8
-TRADING_ROLES = ("feed", "strategy", "leader", "account", "execution")
+TRADING_ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution")
 SINK_ROLES = ("sink",)
 LAG_ROLES = ("strategy", "leader", "account", "execution", "sink")
 _READY_LIMIT_S = 60.0

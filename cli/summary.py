@@ -13,7 +13,7 @@ def as_text(summary: Summary, model: RunModel) -> str:
     """Return the summary for people."""
     lines = [
         f"ran {text.elapsed(summary.seconds)}, log time {text.log_time(model.log_ms, date=True)} UTC",
-        f"records      {_pairs(summary.topics)}",
+        f"records      {_pairs(_written(summary.topics))}",
         f"signals      {_pairs(summary.signals)}",
         f"orders       {summary.orders}",
         f"fills        {_pairs(summary.fills)}",
@@ -34,6 +34,10 @@ def as_text(summary: Summary, model: RunModel) -> str:
 def as_json_line(summary: Summary) -> str:
     """Return the summary as one JSON object on one line."""
     return json.dumps(summary.as_json(), separators=(",", ":"))
+
+
+def _written(topics: dict[str, int]) -> dict[str, int]:
+    return {name: number for name, number in topics.items() if number > 0 and not name.startswith("snapshots-")}
 
 
 def _pairs(numbers: dict[str, int]) -> str:

@@ -12,6 +12,7 @@ import asyncio
 import collections
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ LIMIT_WINDOW_S = 60.0
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _HOPELESS = {ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.TOPICS, ExitCode.DISK_FULL}
 _TAIL_BYTES = 16 * 1024
+# Time, level and logger of the worker's log, and what its last line begins with: the parent says both itself.
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,.]+ [A-Z]+ [\w.]+: (worker \S+ ended: )?")
 
 
 class Supervised:
@@ -117,7 +120,8 @@ class Supervised:
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError as error:
             return f"no log ({error.strerror})"
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return _LOG_PREFIX.sub("", last)
 
     async def _start(self) -> asyncio.subprocess.Process:
         with contextlib.suppress(FileNotFoundError):

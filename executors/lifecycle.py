@@ -15,7 +15,14 @@ WORKING, PARTIAL = "working", "partial"
 FILLED, CANCELLED, REJECTED, EXPIRED = "filled", "cancelled", "rejected", "expired"
 
 # What the venue may say of an order that we do not know to be there yet.
-_TOLD = {"placed": WORKING, "fill": PARTIAL, "filled": FILLED, "cancel": CANCELLED, "expire": EXPIRED, "reject": REJECTED}
+_TOLD = {
+    "placed": WORKING,
+    "fill": PARTIAL,
+    "filled": FILLED,
+    "cancel": CANCELLED,
+    "expire": EXPIRED,
+    "reject": REJECTED,
+}
 
 MOVES: Final[dict[str, dict[str, str]]] = {
     WAITING: {**_TOLD, "drop": CANCELLED},

@@ -20,7 +20,10 @@ ZERO = Decimal(0)
 
 def fingerprint(order: Order) -> str:
     """Return a hash of every logical field of an order (log time left out: a repeat may be written later)."""
-    return derive_id("order-fields", _encode(msgspec.structs.replace(order, now_ms=0)).decode())
+    protection = order.protection
+    if protection is not None:
+        protection = msgspec.structs.replace(protection, now_ms=0)
+    return derive_id("order-fields", _encode(msgspec.structs.replace(order, now_ms=0, protection=protection)).decode())
 
 
 @dataclass(slots=True)

@@ -217,7 +217,8 @@ def _topic(document: Document, name: str, value: Any, defaults: _Defaults) -> To
     min_insync = defaults.min_insync if entry.min_insync is None else entry.min_insync
     if min_insync > replication:
         mend = f"set min_insync to at most {replication}, or replication to at least {min_insync}"
-        document.problem((*path, "min_insync"), f"min_insync {min_insync} exceeds replication {replication}", mend)
+        field = "replication" if entry.min_insync is None and entry.replication is not None else "min_insync"
+        document.problem((*path, field), f"min_insync {min_insync} exceeds replication {replication}", mend)
     retention_ms = _retention_ms(document, path, entry)
     _check_names(document, path, entry)
     _check_key(document, path, entry)

@@ -61,7 +61,7 @@ def dotted(path: Path) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return the mend for an unknown name: the nearest valid one, or all of them."""
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"use one of: {', '.join(names)}"
 
 

@@ -9,7 +9,9 @@ Entry points: `BatchHandler` (what a role gives), `build_app(...) -> App`, `App.
    worker: neither is ever stepped over.
 4. The first failure is told once to `on_failure`; from then on nothing is applied. The process must end: start-up is
    the recovery path.
-5. A revoked partition is out of its lane before `revoke` is called; events of an older assignment are dropped.
+5. A worker that was frozen for longer than its session ends, before it takes another batch: its partitions are
+   another's by now, and perhaps another build's.
+6. A revoked partition is out of its lane before `revoke` is called; events of an older assignment are dropped.
 """
 
 import asyncio
@@ -38,6 +40,10 @@ END_PATIENCE_S: Final = 15.0
 
 class PositionLost(RuntimeError):
     """The log does not hold what the state wants next: the worker must end."""
+
+
+class Frozen(RuntimeError):
+    """The process did not run for longer than its session: the worker must end."""
 
 
 class BatchHandler(Protocol):
@@ -103,6 +109,7 @@ class Runner:
         self.ready = False
         self.progress: dict[TP, tuple[int, float]] = {}  # position and when it last moved (monotonic)
         self._on_failure = on_failure
+        self._ticked = time.monotonic()
         self._lanes: dict[TP, _Lane] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -144,7 +151,15 @@ class Runner:
         finally:
             self.app.consumer.ack(event.message)
 
+    def _check_frozen(self) -> None:
+        """Raise if this process stood still (SIGSTOP, a machine put to sleep) for a session; notes that it runs."""
+        now, before = time.monotonic(), self._ticked
+        self._ticked = now
+        if now - before > self.app.conf.broker_session_timeout:
+            raise Frozen(f"this worker stood still for {now - before:.1f} s, longer than its session; it must start anew")
+
     async def _apply(self, tp: TP, batch: Batch) -> None:
+        self._check_frozen()
         want = await self.handler.position(tp)
         lane = self._lanes[tp]
         if batch.offsets[0] < want and batch.epoch == self.app.consumer.epoch:
@@ -246,11 +261,13 @@ class Runner:
 
     async def housekeeping(self) -> None:
         """Once a second: the handler's timed work, and the watch over a standstill."""
+        self._ticked = time.monotonic()
         while True:
             await asyncio.sleep(1.0)
             if self.failure is not None:
                 return
             try:
+                self._check_frozen()
                 await self.handler.idle()
                 self._watch()
             except asyncio.CancelledError:
@@ -308,8 +325,8 @@ class App(faust.App):
     async def start_role(self) -> None:
         """Join the group and begin; returns before partitions are assigned (see `runner.ready`)."""
         self.finalize()
-        await self.maybe_start()
         self._housekeeping = asyncio.create_task(self.runner.housekeeping())
+        await self.maybe_start()
 
     async def stop_role(self, clean: bool = True) -> None:
         """Finish what was taken, close the handler, leave the group; never raises.

@@ -84,7 +84,15 @@ class DecisionStore:
         with self._engine.connect() as tx:
             query = sa.select(_outbox).where(~_outbox.c.sent).order_by(_outbox.c.number).limit(limit)
             return [
-                OutboxRow(row.generation, row.number, row.previous, INBOX, row.partition, row.key.encode(), row.value)
+                OutboxRow(
+                    row.generation,
+                    row.number,
+                    None if row.previous is None else (row.generation, row.previous),
+                    INBOX,
+                    row.partition,
+                    row.key.encode(),
+                    row.value,
+                )
                 for row in tx.execute(query)
             ]
 

@@ -4,15 +4,17 @@ The paper venue is a venue: it watches the market by itself and journals how far
 not state of a processor), so this consumer seeks to the positions it is given and commits nothing.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import BadRecord, NewerSchema, decoder_for
+from streams.metadata import partitions_of
 
 TOPIC = "market-data"
+MAX_RECORDS = 2_000
 
 
 class KafkaMarketSource:
@@ -22,45 +24,33 @@ class KafkaMarketSource:
         self._bootstrap, self._connection = bootstrap, connection
         self._decode = decoder_for(message_names)
 
-    async def ends(self) -> dict[int, int]:
-        """Return the end offset of every partition as it is now: what a venue catches up to before it trades."""
-        consumer = self._consumer()
-        await consumer.start()
-        try:
-            partitions = [TopicPartition(TOPIC, p) for p in await self._partitions(consumer)]
-            return {tp.partition: offset for tp, offset in (await consumer.end_offsets(partitions)).items()}
-        finally:
-            await consumer.stop()
-
-    async def read(self, positions: Mapping[int, int]) -> AsyncIterator[list[tuple[int, int, Any]]]:
-        """Yield lists of (partition, offset, message) in partition order, for ever.
-
-        A partition without a position starts at its end as it is at the first call: a venue that has never run has
-        no orders that older trades could fill. A position that retention deleted goes on from the oldest record.
-        Records that cannot be read are skipped here; the strategy parks them.
-        """
-        consumer = self._consumer()
-        await consumer.start()
-        try:
-            partitions = [TopicPartition(TOPIC, p) for p in await self._partitions(consumer)]
-            consumer.assign(partitions)
+    async def bounds(self) -> dict[int, tuple[int, int]]:
+        """Return, per partition, the first offset that can be read and the end (the next one to be written)."""
+        async with self._consumer() as consumer:
+            partitions = [TopicPartition(TOPIC, p) for p in await partitions_of(consumer, TOPIC)]
             first = await consumer.beginning_offsets(partitions)
             last = await consumer.end_offsets(partitions)
+            return {tp.partition: (first[tp], last[tp]) for tp in partitions}
+
+    async def read(self, positions: dict[int, int]) -> AsyncIterator[list[tuple[int, int, Any]]]:
+        """Yield lists of (partition, offset, message), from these next offsets, for ever.
+
+        A record that cannot be read is given as None, so that the position moves over it; the strategy parks it.
+        """
+        async with self._consumer() as consumer:
+            partitions = [TopicPartition(TOPIC, p) for p in positions]
+            consumer.assign(partitions)
             for tp in partitions:
-                wanted = positions.get(tp.partition, last[tp])
-                consumer.seek(tp, max(wanted, first[tp]))
+                consumer.seek(tp, positions[tp.partition])
             while True:
-                fetched = await consumer.getmany(timeout_ms=200, max_records=5_000)
+                fetched = await consumer.getmany(timeout_ms=200, max_records=MAX_RECORDS)
                 batch = [
-                    (tp.partition, record.offset, message)
+                    (tp.partition, record.offset, self._message(record.value))
                     for tp, records in fetched.items()
                     for record in records
-                    if (message := self._message(record.value)) is not None
                 ]
                 if batch:
                     yield batch
-        finally:
-            await consumer.stop()
 
     def _message(self, value: bytes | None) -> Any:
         try:
@@ -68,17 +58,17 @@ class KafkaMarketSource:
         except (BadRecord, NewerSchema):
             return None
 
-    def _consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50, **self._connection
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # a position that is gone is told by bounds(), never moved in silence
+            fetch_max_wait_ms=50,
+            **self._connection,
         )
-
-    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[int]:
-        for _ in range(50):
-            known = consumer.partitions_for_topic(TOPIC)
-            if known:
-                return sorted(known)
-            await consumer._client.force_metadata_update()
-            await consumer.topics()
-            await asyncio.sleep(0.1)
-        raise RuntimeError(f"the broker knows no topic {TOPIC}: create it with `wakeline topics create`")
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()

@@ -15,11 +15,11 @@ from streams.producer import Publisher
 
 
 class OutboxRow(NamedTuple):
-    """One numbered record; `previous` is the number of the row before it to the same topic and partition."""
+    """One numbered record; `previous` is the stamp of the row before it to the same topic and partition."""
 
     generation: int
     number: int
-    previous: int | None
+    previous: tuple[int, int] | None
     topic: str
     partition: int
     key: bytes
@@ -33,7 +33,7 @@ def stamped(rows: Sequence[OutboxRow], source: str) -> list[Emit]:
     for row in rows:
         headers = [("src", source.encode()), ("st", b"%d.%d" % (row.generation, row.number))]
         if row.previous is not None:
-            headers.append(("pv", b"%d.%d" % (row.generation, row.previous)))
+            headers.append(("pv", b"%d.%d" % row.previous))
         records.append(Emit(row.topic, row.partition, row.key, row.value, tuple(headers), row.number))
     return records
 

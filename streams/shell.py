@@ -6,7 +6,8 @@ Entry point: `ProcessorHandler`, a `streams.app.BatchHandler` over a processor's
    the partition is `dirty` and no snapshot of it is taken.
 2. A snapshot is the bytes of one moment: they are made at once and written in the background, while the partition
    goes on. It is due `snapshot_interval_s` after the last one if anything was applied since, also when nothing comes.
-3. A partition given up or closed is saved as clean, unless it is dirty.
+3. A partition given up or closed is saved as clean, unless it is dirty or has not yet caught up with what another
+   worker may have published before it was opened (streams/snapshots.py, 5).
 """
 
 import asyncio
@@ -33,6 +34,7 @@ GIVE_UP_S: Final = 8.0
 class _Partition:
     inbox: Inbox
     opened: int
+    clean_from: int
     saved_position: int  # of the last snapshot; -1 none
     saved_at: float  # monotonic
     dirty: bool = False
@@ -76,11 +78,11 @@ class ProcessorHandler:
     def _loaded(self, partition: int, opened: Opened) -> _Partition:
         now, snapshot = time.monotonic(), opened.snapshot
         if snapshot is None:
-            return _Partition(self.core.new(partition), opened.opened, -1, now)
+            return _Partition(self.core.new(partition), opened.opened, opened.clean_from, -1, now)
         inbox = self.core.decode(snapshot.state, snapshot.version.state_schema)
         if (inbox.partition, inbox.position) != (partition, snapshot.position):
             raise PositionLost(f"{self.store.topic}/{partition}: snapshot {snapshot.snapshot} is of another partition")
-        return _Partition(inbox, opened.opened, snapshot.position, now)
+        return _Partition(inbox, opened.opened, opened.clean_from, snapshot.position, now)
 
     async def position(self, tp: TP) -> int:
         """Return the next offset wanted."""
@@ -154,7 +156,8 @@ class ProcessorHandler:
         if part.saving is not None:
             await part.saving
         if not part.dirty and not part.clean and self._failure is None:
-            await self._save(partition, part, part.inbox.position, self.core.encode(part.inbox), True)
+            position = part.inbox.position
+            await self._save(partition, part, position, self.core.encode(part.inbox), position >= part.clean_from)
 
     def _save_soon(self, partition: int, part: _Partition) -> None:
         if part.dirty or (part.saving is not None and not part.saving.done()):
@@ -224,6 +227,7 @@ def build_handler(
     core = InboxCore(processor, topics)
     store = SnapshotStore(
         f"snapshots-{role}",
+        core.topic,
         publisher,
         bootstrap=bootstrap,
         version=Version(build, processor.config_hash, processor.state_schema),

@@ -14,6 +14,8 @@ Keys (partition p of the topic holds the state of partition p of the inbox):
 4. Whoever opened the partition last may have published beyond every set that is there. So a set is clean only if its
    writer closed it as such and was that last opener; from another set only the opener's own build and configuration
    goes on. A frozen worker that wakes can so never mark a state clean that its successor has passed.
+5. What was published before an opening lies below the end of the inbox at that time. Who goes on from a set that was
+   not clean may close cleanly only from there on (`Opened.clean_from`), else it could hide what a killed worker sent.
 """
 
 import asyncio
@@ -76,6 +78,7 @@ class Snapshot:
     position: int
     state: bytes
     version: Version
+    clean: bool  # nothing was published beyond it
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -93,10 +96,13 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 class Opened(NamedTuple):
-    """Answer to `SnapshotStore.load` for one partition: the state, if any, and our opening."""
+    """Answer to `SnapshotStore.load` for one partition: the state, if any, our opening, and from which position on
+    the state may be closed as clean.
+    """
 
     snapshot: Snapshot | None
     opened: int
+    clean_from: int
 
 
 Row = tuple[bytes, bytes | None]
@@ -128,6 +134,7 @@ class Ledger:
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
+        self._opened_key = opened_key(partition)
         self.opened = -1  # offset of the last opening
         self.opening: Opening | None = None
         self._rows: dict[bytes, bytes] = {}
@@ -135,7 +142,7 @@ class Ledger:
 
     def read(self, offset: int, key: bytes, value: bytes | None) -> None:
         """Take one record."""
-        if key == opened_key(self.partition):
+        if key == self._opened_key:
             self.opened = offset
             self.opening = None if value is None else _opening.decode(value)
         elif value is None:
@@ -185,7 +192,7 @@ class Ledger:
         packed = b"".join(
             self._rows[piece_key(self.partition, manifest.snapshot, number)] for number in range(len(manifest.pieces))
         )
-        return Snapshot(manifest.snapshot, manifest.position, zlib.decompress(packed), manifest.version)
+        return Snapshot(manifest.snapshot, manifest.position, zlib.decompress(packed), manifest.version, self._clean(manifest))
 
     def _clean(self, manifest: Manifest) -> bool:
         return manifest.clean and manifest.opened == self.opened
@@ -291,12 +298,17 @@ _opening = msgspec.json.Decoder(Opening)
 _manifest = msgspec.json.Decoder(Manifest)
 
 
+def _id(snapshot: Snapshot | None) -> str | None:
+    return None if snapshot is None else snapshot.snapshot
+
+
 class SnapshotStore:
-    """Reads and writes the states of one role. One `load` or `save` at a time per partition."""
+    """Reads and writes the states of one role, whose inbox is the topic `inbox`. One `load` or `save` at a time per partition."""
 
     def __init__(
         self,
         topic: str,
+        inbox: str,
         publisher: Publisher,
         *,
         bootstrap: str,
@@ -304,7 +316,7 @@ class SnapshotStore:
         migrates: bool = False,
         security: Mapping[str, Any] | None = None,
     ) -> None:
-        self.topic, self.version = topic, version
+        self.topic, self.inbox, self.version = topic, inbox, version
         self._publisher, self._migrates = publisher, migrates
         self._options: dict[str, Any] = {"bootstrap_servers": bootstrap, **(security or {})}
         self._shelves: dict[int, Shelf] = {}
@@ -334,15 +346,18 @@ class SnapshotStore:
                 opened = await self._open(chosen)
                 # Others may have written between our reading and our opening: look again, up to our opening.
                 await self._read(consumer, ledgers, opened)
-                answer = {}
-                for partition, ledger in ledgers.items():
-                    best = self._choose(ledger)
-                    if (best and best.snapshot) != (chosen[partition] and chosen[partition].snapshot):
-                        again = await self._open({partition: best})
-                        opened.update(again)
-                    answer[partition] = Opened(best, opened[partition])
-                    self._shelves[partition] = ledger.shelf()
-                return answer
+                again = {partition: self._choose(ledger) for partition, ledger in ledgers.items()}
+                opened.update(await self._open({p: best for p, best in again.items() if _id(best) != _id(chosen[p])}))
+                ends = await consumer.end_offsets([TopicPartition(self.inbox, partition) for partition in ledgers])
+                self._shelves.update({partition: ledger.shelf() for partition, ledger in ledgers.items()})
+                return {
+                    partition: Opened(
+                        best,
+                        opened[partition],
+                        best.position if best and best.clean else ends[TopicPartition(self.inbox, partition)],
+                    )
+                    for partition, best in again.items()
+                }
         finally:
             await consumer.stop()
 

@@ -15,15 +15,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from schemas.topics import Catalogue, CatalogueError, Topic, parse_topics
 from schemas.yaml_lines import Problem
 from streams.broker.errors import BrokerError
-from streams.broker.log_dirs import sizes
+from streams.broker.log_facts import UNKNOWN, offsets, sizes
 from streams.broker.params import SecurityParams, client_options
 
 CATALOGUE_FILE = Path(__file__).parents[1] / "topics.yaml"
@@ -48,7 +48,7 @@ class EnsureReport(NamedTuple):
 
 
 class PartitionInfo(NamedTuple):
-    """One partition; `begin` is its first offset, `end` the next one to be written; leader -1: none alive."""
+    """One partition; `begin` is its first offset, `end` the next one to be written; leader, offsets -1: none alive."""
 
     partition: int
     leader: int
@@ -150,7 +150,7 @@ async def list_topics(
     async with _admin(bootstrap, security) as admin:
         found = {name: entry for name, entry in (await _described(admin)).items() if not entry["is_internal"]}
         size = await sizes(admin)
-        begin, end = await _offsets(bootstrap, security, found)
+        bounds = await offsets(admin, found.values())
     order = [name for name in declared if name in found] + sorted(set(found).difference(declared))
     return [
         TopicInfo(
@@ -162,8 +162,7 @@ async def list_topics(
                     part["leader"],
                     tuple(part["replicas"]),
                     tuple(part["isr"]),
-                    begin.get(TopicPartition(name, part["partition"]), 0),
-                    end.get(TopicPartition(name, part["partition"]), 0),
+                    *bounds.get((name, part["partition"]), UNKNOWN),
                 )
                 for part in sorted(found[name]["partitions"], key=lambda one: int(one["partition"]))
             ),
@@ -238,18 +237,28 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], replicati
 
 
 async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Wait until every live broker knows every topic and a leader of each partition; return them as described."""
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while True:
-        found = await _described(admin)
+        views = [await _described_by(admin, broker.nodeId) for broker in admin._client.cluster.brokers()]
         waiting = [
-            name for name in names if name not in found or any(part["leader"] < 0 for part in found[name]["partitions"])
+            name
+            for name in names
+            for found in views
+            if name not in found or any(part["leader"] < 0 for part in found[name]["partitions"])
         ]
-        if not waiting:
-            return found
+        if views and not waiting:
+            return views[0]
         if time.monotonic() > deadline:
-            what = f"{', '.join(waiting)}: no leader after {_READY_TIMEOUT_S:.0f} s"
+            what = f"{', '.join(sorted(set(waiting)))}: no leader after {_READY_TIMEOUT_S:.0f} s"
             raise BrokerError(what, "look whether all brokers run")
         await asyncio.sleep(0.1)
+        await admin._client.force_metadata_update()
+
+
+async def _described_by(admin: AIOKafkaAdminClient, node: int) -> dict[str, dict[str, Any]]:
+    response = await admin._send_request_to_node(node, MetadataRequest(None))
+    return {entry["topic"]: entry for entry in response.to_object()["topics"] if entry["error_code"] == 0}
 
 
 async def _mend(
@@ -260,7 +269,10 @@ async def _mend(
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
             if code != 0:
-                raise BrokerError(f"settings of {name} cannot be read: {message}", "allow DescribeConfigs on it")
+                raise BrokerError(
+                    f"settings of {name} cannot be read: {message or for_code(code).__name__}",
+                    "allow DescribeConfigs on it",
+                )
             overrides[name] = {entry[0]: entry[1] for entry in entries if entry[3] == _TOPIC_OVERRIDE}
     mended: dict[str, dict[str, tuple[str | None, str]]] = {}
     changes = []
@@ -274,22 +286,8 @@ async def _mend(
     for response in await admin.alter_configs(changes) if changes else []:
         for code, message, _, name in response.resources:
             if code != 0:
-                raise BrokerError(f"settings of {name} cannot be changed: {message}", "allow AlterConfigs on it")
+                raise BrokerError(
+                    f"settings of {name} cannot be changed: {message or for_code(code).__name__}",
+                    "allow AlterConfigs on it",
+                )
     return mended
-
-
-async def _offsets(
-    bootstrap: str, security: SecurityParams | None, found: dict[str, dict[str, Any]]
-) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, **client_options(security))
-    await consumer.start()
-    try:
-        led = [
-            TopicPartition(name, part["partition"])
-            for name, entry in found.items()
-            for part in entry["partitions"]
-            if part["leader"] >= 0
-        ]
-        return await consumer.beginning_offsets(led), await consumer.end_offsets(led)
-    finally:
-        await consumer.stop()

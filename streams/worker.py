@@ -121,7 +121,7 @@ class Worker:
             await self._start_role(role, handler)
         await self._wait_ready()
         if "feed" in self.roles:
-            self._feed_task = self._watch(self._feed(), "feed")
+            self._feed_task = self.watch(self._feed(), "feed")
         self._announce("running")
         log.info("worker %s runs %s, http port %s", self.name, ", ".join(self.roles), self.http.port)
 
@@ -169,12 +169,13 @@ class Worker:
         return {"leader": leader, "account": account}[role].handler(*shell, **options)
 
     async def _start_role(self, role: str, handler: BatchHandler) -> None:
+        (folder := self.settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
         app = build_app(
             role,
             handler,
             bootstrap=self.bootstrap,
             group=f"wakeline-{role}",
-            data_dir=self.settings.data_dir / "faust" / role,
+            data_dir=folder,
             on_failure=self.fail,
             security=self.security,
             session_timeout_s=self.settings.worker.session_timeout_s,
@@ -206,7 +207,7 @@ class Worker:
         relay = Relay(store.source, rows, sent, self.publisher)
         while await relay.relay():  # what people decided stands on the log before the market moves
             pass
-        self._watch(relay.run(), "outbox")
+        self.watch(relay.run(), "outbox")
 
         async def close() -> None:
             store.close()
@@ -241,7 +242,7 @@ class Worker:
                 return
             await asyncio.sleep(0.002)
 
-    def _watch(self, work: Any, name: str) -> asyncio.Task[Any]:
+    def watch(self, work: Any, name: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
 

@@ -237,13 +237,16 @@ async def broker_clock_drift_ms(address: str, settings: "Settings") -> int | Non
     """
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
+    from cli.bootstrap import partitions_of
     from streams.broker.params import client_options
 
-    consumer = AIOKafkaConsumer(bootstrap_servers=address, group_id=None, **client_options(settings.broker.security))
+    client = {"bootstrap_servers": address, **client_options(settings.broker.security)}
+    places = [TopicPartition("market-data", number) for number in await partitions_of(client, "market-data")]
+    if not places:
+        return None
+    consumer = AIOKafkaConsumer(**client, group_id=None)
     await consumer.start()
     try:
-        await consumer.topics()
-        places = [TopicPartition("market-data", n) for n in consumer.partitions_for_topic("market-data") or ()]
         consumer.assign(places)
         ends = {place: end for place, end in (await consumer.end_offsets(places)).items() if end > 0}
         newest = 0

@@ -67,19 +67,20 @@ class Tail:
         """Hand every wanted record to `write` until the end is asked for or reached."""
         from aiokafka import AIOKafkaConsumer, TopicPartition
 
+        from cli import bootstrap
+
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 loop.add_signal_handler(number, stop.set)
+        numbers = await bootstrap.partitions_of(self._client, self._topic)
+        if not numbers:
+            raise Failure(ExitCode.TOPICS, f"the broker has no topic {self._topic}", "See `wakeline topics list`")
+        places = [TopicPartition(self._topic, number) for number in numbers]
         consumer = AIOKafkaConsumer(**self._client, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=100)
         await consumer.start()
         try:
-            # `partitions_for_topic` knows only topics of the cluster; asking for one must not make it.
-            names = await consumer.topics()
-            if self._topic not in names:
-                raise Failure(ExitCode.TOPICS, f"the broker has no topic {self._topic}", "See `wakeline topics list`")
-            places = [TopicPartition(self._topic, n) for n in sorted(consumer.partitions_for_topic(self._topic) or ())]
             consumer.assign(places)
             first = await consumer.beginning_offsets(places)
             ends = await consumer.end_offsets(places)

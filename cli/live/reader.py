@@ -125,8 +125,8 @@ class RunReader:
         self._ends = await asyncio.wait_for(self._consumer.end_offsets(self._partitions), timeout=_ASK_TIMEOUT_S)
         self._asked_s = time.monotonic()
         sums: dict[str, int] = {}
-        for place, end in self._ends.items():
-            sums[place.topic] = sums.get(place.topic, 0) + end
+        for place in self._partitions:
+            sums[place.topic] = sums.get(place.topic, 0) + self._ends[place]
         self._model.observe(self._asked_s, sums)
 
     async def _ask_lag(self) -> None:

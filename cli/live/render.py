@@ -84,8 +84,8 @@ def _narrow(model: RunModel, screen: Screen, width: int, body: int) -> list[Rend
     top.add_row(_topics_table(topics[:top_rows]), _health(model, screen, top_rows))
     return [
         top,
-        _signals_table(model, shares[0], width),
-        _orders_table(model, shares[1], width),
+        _signals_table(model, shares[0]),
+        _orders_table(model, shares[1]),
         _positions_table(model, shares[2]),
         _refusals(model, screen),
     ]
@@ -100,8 +100,8 @@ def _wide(model: RunModel, screen: Screen, width: int, body: int) -> RenderableT
     left: list[RenderableType] = [_topics_table(topics), Text(), _health(model, screen, health_rows), Text()]
     left += _refusal_list(model, screen, max(1, body - len(topics) - health_rows - 5))
     right = Group(
-        _signals_table(model, shares[0], right_width),
-        _orders_table(model, shares[1], right_width),
+        _signals_table(model, shares[0]),
+        _orders_table(model, shares[1]),
         _positions_table(model, shares[2]),
     )
     frame = Table.grid(padding=(0, 2, 0, 0))
@@ -188,7 +188,7 @@ def _health(model: RunModel, screen: Screen, rows: int) -> RenderableType:
         ),
     ]
     for child in screen.children:
-        restarts = f" {child.restarts} restarts" if child.restarts else ""
+        restarts = f" {child.restarts} restart{'s' if child.restarts > 1 else ''}" if child.restarts else ""
         lines.append(
             Text.assemble(
                 ("● ", _STATE_STYLES.get(child.state, "red")),
@@ -200,12 +200,12 @@ def _health(model: RunModel, screen: Screen, rows: int) -> RenderableType:
             )
         )
     if model.lag:
-        behind = " ".join(f"{role} {text.count(lag)}" for role, lag in model.lag.items())
+        behind = " ".join(f"{role} {text.count(lag)}" for role, lag in model.lag.items() if lag > 0) or "none"
         lines.append(Text.assemble(("lag ", "dim"), behind, overflow="ellipsis", no_wrap=True))
     return Group(*lines[: rows + 1])
 
 
-def _signals_table(model: RunModel, rows: int, width: int) -> Table:
+def _signals_table(model: RunModel, rows: int) -> RenderableType:
     table = _table()
     table.add_column("signals", no_wrap=True, min_width=8)
     table.add_column("instrument", no_wrap=True, min_width=9)
@@ -225,11 +225,18 @@ def _signal_cells(signal: Signal) -> tuple[str | Text, ...]:
         Text(signal.signal_class.value, style=_side_style(signal.side)),
         f"{signal.strength:.2f} {signal.buy_score:g}:{signal.sell_score:g}",
         text.price(signal.price),
-        Text(", ".join(signal.reasons), style="dim"),
+        Text(", ".join(_reasons(signal)), style="dim"),
     )
 
 
-def _orders_table(model: RunModel, rows: int, width: int) -> Table:
+def _reasons(signal: Signal) -> list[str]:
+    """Return the reasons for the signal's own side, "buy +2: RSI ..." shortened to "+2 RSI ..."; all, if none is."""
+    prefix = f"{signal.side.value} "
+    own = [reason.removeprefix(prefix).replace(": ", " ", 1) for reason in signal.reasons if reason.startswith(prefix)]
+    return own or list(signal.reasons)
+
+
+def _orders_table(model: RunModel, rows: int) -> RenderableType:
     table = _table()
     table.add_column("orders", no_wrap=True, min_width=8)
     table.add_column("instrument", no_wrap=True, min_width=9)
@@ -263,7 +270,7 @@ def _order_cells(row: OrderRow) -> tuple[str | Text, ...]:
     )
 
 
-def _positions_table(model: RunModel, rows: int) -> Table:
+def _positions_table(model: RunModel, rows: int) -> RenderableType:
     table = _table()
     table.add_column("positions", no_wrap=True, min_width=9)
     table.add_column("subscription", no_wrap=True, ratio=1)
@@ -317,17 +324,12 @@ def _table() -> Table:
     return Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold", pad_edge=False)
 
 
-def _padded(table: Table, rows: int, filled: int, nothing: str) -> Table:
+def _padded(table: Table, rows: int, filled: int, nothing: str) -> RenderableType:
     """Keep the table `rows` high, so that the sections below do not jump."""
-    shown = min(rows, filled)
-    if filled == 0 and rows > 0:
-        blanks = [""] * (len(table.columns) - 1)
-        table.columns[0].no_wrap = True
-        table.add_row(*blanks, Text(nothing, style="dim"))
-        shown = 1
-    for _ in range(rows - shown):
-        table.add_row("")
-    return table
+    below = [Text() for _ in range(rows - min(rows, filled))]
+    if filled == 0 and below:
+        below[0] = Text(nothing, style="dim", overflow="ellipsis", no_wrap=True)
+    return Group(table, *below)
 
 
 def _pnl(value: Decimal) -> Text:

@@ -28,11 +28,14 @@ def price(value: Decimal | None) -> str:
 
 def count(value: float) -> str:
     """Return a count in at most five characters: 950, 12.3k, 4.56M."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= limit:
-            scaled = value / (1e3 if unit == "k" else limit)
-            return f"{scaled:.3g}{unit}" if abs(scaled) < 1000 else f"{scaled:.0f}{unit}"
-    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.1f}"
+    if abs(value) < 9_999.5:
+        return f"{value:.0f}" if value == int(value) or abs(value) >= 99.95 else f"{value:.1f}"
+    for limit, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        scaled = value / limit
+        if abs(scaled) < 999.5 or unit == "G":
+            digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
+            return f"{scaled:.{digits}f}{unit}"
+    raise AssertionError("the last unit takes all")
 
 
 def log_time(log_ms: int | None, *, date: bool = False) -> str:

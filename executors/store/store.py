@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 import sqlalchemy as sa
 
 from executors.errors import LeaseLost, StoreFailed, StoreLocked
-from executors.protocols import Attempt, client_order_id
+from executors.protocols import Attempt
 from executors.rows import OrderRow
 from executors.store import tables
 from executors.store.database import Database
@@ -169,7 +169,7 @@ class Store:
         def work(connection: sa.Connection) -> None:
             lease = check_lease(connection, claim.partition, claim.epoch)
             tables.upsert(connection, tables.orders, rows)
-            tables.upsert(connection, tables.attempts, attempts)
+            tables.upsert(connection, tables.attempts, attempts, only=("state", "code"))
             tables.insert_missing(connection, tables.fills, fills)
             if cursor is not None:
                 row = {"partition": claim.partition, "venue": cursor[0], "number": cursor[1]}
@@ -200,12 +200,12 @@ class Store:
             lease = check_lease(connection, claim.partition, claim.epoch)
             order_ids = [group[0].order_id for group in rows]
             orders = tables.orders.c
-            known: dict[str, str] = dict(
-                (row.order_id, row.fingerprint)
+            known: dict[str, str] = {
+                row.order_id: row.fingerprint
                 for row in connection.execute(
                     sa.select(orders.order_id, orders.fingerprint).where(orders.order_id.in_(order_ids))
                 )
-            )
+            }
             new: list[dict[str, Any]] = []
             records: list[Record] = []
             inserted: set[str] = set()
@@ -220,9 +220,7 @@ class Store:
             tables.insert_missing(connection, tables.orders, new)
             there: set[str] = set()
             if wanted:
-                there = set(
-                    connection.execute(sa.select(orders.order_id).where(orders.order_id.in_(wanted))).scalars()
-                )
+                there = set(connection.execute(sa.select(orders.order_id).where(orders.order_id.in_(wanted))).scalars())
                 connection.execute(
                     sa.update(tables.orders)
                     .where(orders.order_id.in_(there), orders.live)
@@ -232,9 +230,7 @@ class Store:
             if inbox is not None:
                 values["inbox"] = inbox
             connection.execute(
-                sa.update(tables.partitions)
-                .where(tables.partitions.c.partition == claim.partition)
-                .values(**values)
+                sa.update(tables.partitions).where(tables.partitions.c.partition == claim.partition).values(**values)
             )
             _add_records(connection, claim.partition, lease, records)
             return inserted, wanted - there
@@ -283,9 +279,7 @@ class Store:
     async def outbox(self, partition: int, limit: int) -> list[OutboxRow]:
         """Return the oldest unsent records, in order."""
         outbox = tables.outbox.c
-        query = (
-            sa.select(tables.outbox).where(outbox.partition == partition).order_by(outbox.number).limit(limit)
-        )
+        query = sa.select(tables.outbox).where(outbox.partition == partition).order_by(outbox.number).limit(limit)
 
         def work(connection: sa.Connection) -> list[OutboxRow]:
             return [
@@ -437,9 +431,7 @@ def _generation(connection: sa.Connection) -> int:
 
 def _renew(connection: sa.Connection) -> int:
     generation = _generation(connection) + 1
-    connection.execute(
-        sa.update(tables.meta).where(tables.meta.c.name == "generation").values(value=str(generation))
-    )
+    connection.execute(sa.update(tables.meta).where(tables.meta.c.name == "generation").values(value=str(generation)))
     connection.execute(sa.update(tables.partitions).values(generation=generation))
     # Unsent records belong to the new generation too, each topic's first without a previous one.
     connection.execute(sa.delete(tables.heads))
@@ -485,6 +477,3 @@ def _lock(path: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
-
-
-__all__ = ["Changes", "Claim", "OutboxRow", "Record", "Store", "check_lease", "client_order_id"]

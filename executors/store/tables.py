@@ -113,13 +113,16 @@ heads = sa.Table(
 )
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, or overwrite those whose primary key exists."""
+def upsert(
+    connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], only: tuple[str, ...] | None = None
+) -> None:
+    """Insert rows, or overwrite those whose primary key exists (`only`: these columns of them)."""
     if not rows:
         return
     statement = _insert(connection, table)
     keys = [column.name for column in table.primary_key]
-    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    names = only or tuple(column.name for column in table.columns if column.name not in keys)
+    changed = {name: statement.excluded[name] for name in names}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 

@@ -18,7 +18,7 @@ from processors.account.params import ParamsError, parse_account_params, parse_s
 from processors.account.reporting import begin_day, sweep
 from processors.account.reports import apply_report
 from processors.account.state import Account, Ledger, State, Subscription, decode, encode
-from processors.account.trades import KEPT_ORDERS, ask_cancel
+from processors.account.trades import KEPT_ORDERS, KEPT_TRADES, ask_cancel
 from processors.protocols import Meta, Out
 from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
 from schemas.codec import BadRecord
@@ -33,7 +33,9 @@ class AccountProcessor:
     name = "account"
     inbox = "account-events"
     state_schema = 1
-    config_hash = derive_id("config", "account", KEPT_ORDERS, *(f"{check.name}:{check.rank}" for check in gate.CHECKS))
+    config_hash = derive_id(
+        "config", "account", KEPT_ORDERS, KEPT_TRADES, *(f"{check.name}:{check.rank}" for check in gate.CHECKS)
+    )
 
     def initial(self, partition: int) -> State:
         """Return the state of a partition that has seen nothing."""

@@ -8,19 +8,22 @@ Entry points: `sweep`, `begin_day`.
    could have taken.
 """
 
+from decimal import Decimal
+
 from processors.account import telling
 from processors.account.ledger import mark_price, value
-from processors.account.money import tidy
+from processors.account.money import ZERO, tidy
 from processors.account.state import NEVER, Account, State
 from processors.account.trades import ask_cancel
 from processors.protocols import Out
 from schemas.status import AccountState
 
+_FRACTION = Decimal("0.000001")
 DAY_MS = 86_400_000
 
 
 def begin_day(state: State, now_ms: int) -> None:
-    """On the first clock, mark or leader event of a UTC day (log time), note every account's equity for the daily loss limit."""
+    """On the first clock, marks or leader event of a UTC day (log time), note every account's equity."""
     day = now_ms // DAY_MS
     if day == state.ledger.day:
         return
@@ -55,6 +58,11 @@ def sweep(state: State, now_ms: int) -> list[Out]:
     return outs
 
 
+def _drawdown(peak: Decimal, equity: Decimal) -> Decimal:
+    """Return the fall from the peak as a fraction of it."""
+    return ZERO if peak <= ZERO or equity >= peak else ((peak - equity) / peak).quantize(_FRACTION)
+
+
 def _tell(state: State, account: Account, now_ms: int) -> list[Out]:
     outs: list[Out] = []
     worth = value(state, account)
@@ -75,7 +83,7 @@ def _tell(state: State, account: Account, now_ms: int) -> list[Out]:
             fees=tidy(account.fees, step),
             margin_used=tidy(worth.margin, step),
             exposure=tidy(worth.exposure, step),
-            drawdown=tidy(account.peak_equity - worth.equity, step),
+            drawdown=_drawdown(account.peak_equity, worth.equity),
             open_positions=len(account.open),
             open_orders=len(account.working),
         )

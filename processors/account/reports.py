@@ -2,7 +2,8 @@
 
 Entry point: `apply_report`.
 
-1. A fill is booked once per order and trade id, whatever state its order is in (lifecycle.py, 3).
+1. A fill is booked once per order and trade id, whatever state its order is in (lifecycle.py, 3); of orders that
+   were forgotten since, the last trade ids are known too.
 2. A report that contradicts its order (another instrument, side, leg, subscription) is parked and changes nothing.
 3. A fill of an order that this account does not know is booked and alarmed: the venue's money has moved.
 4. Fees in the account's currency are taken from the balance; where a venue tells no fee the estimate is booked; a fee
@@ -15,12 +16,12 @@ from processors.account import telling
 from processors.account.ledger import book
 from processors.account.lifecycle import ENDED, ORDER, OrderEvent, PositionEvent, move
 from processors.account.money import ZERO, tidy, usable
-from processors.account.state import Account, Holding, State, Tracked, holding_key, holding_of
+from processors.account.state import Account, Holding, State, Tracked, holding_key, holding_of, keep, trade_key
 from processors.account.trades import end_order, forget_bracket, move_position
 from processors.protocols import Out
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
-from schemas.reasons import Leg, ReportKind
+from schemas.reasons import Leg, OrderState, ReportKind
 from schemas.status import Fill, VenueReport
 
 _LEGS = (Leg.STOP_LOSS, Leg.TAKE_PROFIT)
@@ -47,6 +48,8 @@ def apply_report(state: State, report: VenueReport, now_ms: int) -> list[Out]:
         return [telling.alert("", "report_of_unknown_account", "critical", text, now_ms)]
     outs: list[Out] = []
     order = _order_of(state, account, report)
+    if order is None and trade_key(report.instrument, report.trade_id) in account.past_trades:
+        return outs
     if order is None:
         text = f"Report '{report.kind}' on order {report.order_id} ({report.leg} of {report.subscription}), not known"
         is_fill = report.kind is ReportKind.FILL
@@ -121,7 +124,7 @@ def _adopt(state: State, account: Account, report: VenueReport) -> Tracked:
     assert report.price is not None
     known = state.ledger.subscriptions.get(report.subscription)
     leader = "" if known is None else known.leader
-    holding_of(state, account, report.subscription, leader, report.instrument)
+    keep(account, holding_of(state, account, report.subscription, leader, report.instrument))
     order = Tracked(
         order_id=report.order_id,
         subscription=report.subscription,
@@ -162,9 +165,11 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     assert report.price is not None
     price, size = report.price, report.size
     entry = account.orders.get(order.entry_order_id)
-    late = order.over
     event = OrderEvent.LAST_FILL if _completes(order, entry, size) else OrderEvent.PARTIAL_FILL
     after = move(ORDER, order.state, event)
+    late = order.over
+    if order.leg in _LEGS and order.state == OrderState.FILLED:
+        after, late = order.state, False  # its entry went on filling, and the leg with it
     outs: list[Out] = []
     if after is None:
         outs.append(_illegal(account, order, event, now_ms))

@@ -106,7 +106,8 @@ class Account(msgspec.Struct, array_like=True):
     """One account: money, orders, positions and the anchors of its limits.
 
     working: entries and exits not over yet; open: keys of holdings that are not flat (both oldest first).
-    over: ended orders kept for late reports. Keys of holdings: see `holding_key`.
+    over: ended orders kept for late reports; past_trades: `trade_key` of fills of orders forgotten since.
+    Keys of holdings: see `holding_key`.
     """
 
     account: str
@@ -122,6 +123,7 @@ class Account(msgspec.Struct, array_like=True):
     orders: dict[str, Tracked] = {}
     working: list[str] = []
     over: list[str] = []
+    past_trades: list[str] = []
     holdings: dict[str, Holding] = {}
     open: list[str] = []
     changed: bool = True
@@ -252,15 +254,25 @@ def holding_key(subscription: str, instrument: str) -> str:
     return f"{subscription}|{instrument}"
 
 
+def trade_key(instrument: str, trade_id: str) -> str:
+    """Return the key of a fill in `Account.past_trades`; the venue's trade ids are unique per instrument."""
+    return f"{instrument}|{trade_id}"
+
+
 def holding_of(state: State, account: Account, subscription: str, leader: str, instrument: str) -> Holding:
-    """Return the holding, made flat if it does not exist yet."""
+    """Return the holding, or a flat one that is not kept yet (see `keep`): most events never become a position."""
     key = holding_key(subscription, instrument)
     holding = account.holdings.get(key)
     if holding is None:
         rules = state.ledger.instruments.get(instrument)
         contract_size = Decimal(1) if rules is None else rules.contract_size
-        holding = account.holdings[key] = Holding(subscription, leader, instrument, contract_size)
+        return Holding(subscription, leader, instrument, contract_size)
     return holding
+
+
+def keep(account: Account, holding: Holding) -> None:
+    """Make `holding` part of the account."""
+    account.holdings[holding_key(holding.subscription, holding.instrument)] = holding
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -105,7 +105,6 @@ def order_status(account: Account, order: Tracked, tick: Decimal, now_ms: int, m
         stop_loss=order.stop_loss,
         take_profit=order.take_profit,
         venue_order_id=order.venue_order_id,
-        numbers=order.numbers,
         message=message,
     )
     return Out("order-status", account.account, status)

@@ -16,7 +16,17 @@ from processors.account import telling
 from processors.account.gate import Refused, cancel_order, exit_order, order_id_of, propose_entry
 from processors.account.lifecycle import POSITION, PositionEvent, PositionState, move
 from processors.account.money import ZERO
-from processors.account.state import Account, Closing, Holding, State, Subscription, Tracked, holding_key
+from processors.account.state import (
+    Account,
+    Closing,
+    Holding,
+    State,
+    Subscription,
+    Tracked,
+    holding_key,
+    keep,
+    trade_key,
+)
 from processors.protocols import Out
 from schemas.accounts import LeaderEvent
 from schemas.orders import Order
@@ -24,6 +34,8 @@ from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason
 
 KEPT_ORDERS = 24
 """Ended orders kept per account for late reports: eight brackets."""
+KEPT_TRADES = 64
+"""Trade ids kept of orders forgotten since, so that a fill told again much later is not booked again."""
 
 
 def enter(
@@ -46,6 +58,7 @@ def enter(
     if holding.size == ZERO and not holding.entries:
         holding.contract_size = state.ledger.instruments[event.instrument].contract_size
         holding.leader = event.leader
+    keep(account, holding)
     account.orders[order.order_id] = tracked
     account.working.append(order.order_id)
     holding.entries.append(order.order_id)
@@ -139,7 +152,7 @@ def end_order(state: State, account: Account, order: Tracked, now_ms: int) -> li
     elif order.leg is Leg.EXIT:
         if closing is not None and closing.exits and all(account.orders[item].over for item in closing.exits):
             outs += _finish_closing(state, account, holding, now_ms)
-    elif order.leg is Leg.STOP_LOSS and order.state == OrderState.REJECTED:
+    elif order.leg is Leg.STOP_LOSS and order.state != OrderState.FILLED:
         outs += _lost_stop(state, account, holding, order, now_ms)
     _prune(account)
     return outs
@@ -182,7 +195,7 @@ def _track(order: Order, sequence: int, numbers: dict[str, str]) -> Tracked:
         entry_order_id=order.order_id if order.leg is Leg.ENTRY else (order.closes or ""),
         reference_price=order.reference_price,
         limit_price=order.limit_price,
-        numbers=numbers,
+        numbers=dict(sorted(numbers.items())),  # as decode gives them back: their order is seen on the log
         not_after_ms=order.not_after_ms,
     )
     protection = order.protection
@@ -288,10 +301,18 @@ def _entry_outcome(account: Account, order: Tracked, now_ms: int) -> Out:
 
 
 def _lost_stop(state: State, account: Account, holding: Holding, leg: Tracked, now_ms: int) -> list[Out]:
-    """The venue refused a stop-loss: the position must not stay open without one."""
+    """A stop-loss ended unfilled: a position must not stay open without one.
+
+    Closed only if the venue refused it. Cancelled or expired it may have been by the other leg's fill, whose report is
+    still on its way, and closing twice could open the other side: that is told, and a person looks.
+    """
     entry = account.orders.get(leg.entry_order_id)
     if entry is None or entry.open_size <= ZERO or holding.closing is not None:
         return []
+    if leg.state != OrderState.REJECTED:
+        text = f"{holding.subscription}: the stop-loss of {holding.size} {holding.instrument} is {leg.state}"
+        text += "; if no fill of the other leg follows, set a stop by hand"
+        return [telling.alert(account.account, "stop_loss_gone", "warning", text, now_ms)]
     params = state.params_of(state.ledger.subscriptions[holding.subscription])
     closes = params.on_lost_stop == "close"
     text = (
@@ -316,8 +337,10 @@ def _prune(account: Account) -> None:
         if holding.closing is not None and order_id in holding.closing.exits:
             needed = True
         if spare > 0 and not needed:
+            account.past_trades += [trade_key(order.instrument, trade) for trade in order.trades]
             del account.orders[order_id]
             spare -= 1
         else:
             kept.append(order_id)
     account.over = kept
+    del account.past_trades[:-KEPT_TRADES]

@@ -1,6 +1,7 @@
 """Exponential moving average.
 
-Formula: ema[t] = ema[t-1] + 2 / (period + 1) * (close[t] - ema[t-1]); the first is the mean of the first `period` closes.
+Formula: ema[t] = ema[t-1] + 2 / (period + 1) * (close[t] - ema[t-1]); the first is the mean of
+the first `period` closes.
 Source: TA-Lib `EMA` (default, unstable period 0).
 Warm-up: the first value comes with bar `period`, exact to TA-Lib from there. ta `EMAIndicator` starts from the first
 close instead; the difference shrinks by 1 - 2/(period+1) per bar and is below 1e-9 of the price after some

@@ -504,7 +504,7 @@ class MatchingCore:
 
     def lane_state(self, lane_id: int) -> Lane:
         """Return one lane's time and touches (not copied)."""
-        lane = self.lanes[lane_id]
+        lane = self.lanes.get(lane_id) or _Lane()
         return Lane(
             lane=lane_id,
             time_ms=lane.time_ms,

@@ -29,37 +29,37 @@ class ScoringParams(Protocol):
     """The settings of processors.strategy.params.StrategyParams that scorers read; see there for their meaning."""
 
     @property
-    def rsi_oversold(self) -> float: ...
+    def rsi_oversold(self) -> float: ...  # noqa: D102
     @property
-    def rsi_low(self) -> float: ...
+    def rsi_low(self) -> float: ...  # noqa: D102
     @property
-    def rsi_high(self) -> float: ...
+    def rsi_high(self) -> float: ...  # noqa: D102
     @property
-    def rsi_overbought(self) -> float: ...
+    def rsi_overbought(self) -> float: ...  # noqa: D102
     @property
-    def bollinger_deviations(self) -> float: ...
+    def bollinger_deviations(self) -> float: ...  # noqa: D102
     @property
-    def band_nearness(self) -> float: ...
+    def band_nearness(self) -> float: ...  # noqa: D102
     @property
-    def rsi_extreme_weight(self) -> float: ...
+    def rsi_extreme_weight(self) -> float: ...  # noqa: D102
     @property
-    def rsi_weight(self) -> float: ...
+    def rsi_weight(self) -> float: ...  # noqa: D102
     @property
-    def macd_weight(self) -> float: ...
+    def macd_weight(self) -> float: ...  # noqa: D102
     @property
-    def bollinger_weight(self) -> float: ...
+    def bollinger_weight(self) -> float: ...  # noqa: D102
     @property
-    def sma_weight(self) -> float: ...
+    def sma_weight(self) -> float: ...  # noqa: D102
     @property
-    def ema_weight(self) -> float: ...
+    def ema_weight(self) -> float: ...  # noqa: D102
     @property
-    def publish_above(self) -> float: ...
+    def publish_above(self) -> float: ...  # noqa: D102
     @property
-    def class_from(self) -> float: ...
+    def class_from(self) -> float: ...  # noqa: D102
     @property
-    def strong_from(self) -> float: ...
+    def strong_from(self) -> float: ...  # noqa: D102
     @property
-    def strong_score(self) -> float: ...
+    def strong_score(self) -> float: ...  # noqa: D102
 
 
 class Score(NamedTuple):

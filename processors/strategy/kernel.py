@@ -6,7 +6,7 @@ Entry points: `Kernel`, `KernelPlan` (`KernelPlan(params).new()`), `FusedKernel`
    file and this one together; tests/processors/strategy/test_kernel.py compares them on every bar.
 2. The first bars run on the plain kernel; when all its values are there, its state moves in here.
 3. The state lives in the local variables of a generator, the fastest place Python has (a third faster than slots).
-   Sending a close advances it and yields the code of the bar's class; sending None changes nothing and yields the state.
+   Sending a close advances it and yields the code of the bar's class; sending None yields the state.
 4. The ring's size is a power of two above the longest window, so one position serves every window.
 5. A class is looked up in a table by zone (processors/scoring/weighted.py); no score is worked out until one is wanted.
 """
@@ -20,7 +20,7 @@ from processors.indicators.rsi import MOTIONLESS
 from processors.scoring import Score
 from processors.scoring.weighted import FLAT_SQUARED, inner_squared, score_table, zone_of
 from processors.strategy.params import StrategyParams
-from processors.strategy.plain import NOTHING, SCORERS, PlainKernel, ready_after, role_settings, value_names
+from processors.strategy.plain import ROLES, SCORERS, PlainKernel, ready_after, role_settings, value_names
 
 LAST_BEFORE_REFRESH: Final = REFRESH_EVERY - 1
 
@@ -29,25 +29,40 @@ class Kernel(Protocol):
     """What the processor needs of a kernel, fused or plain.
 
     last: code of the class last told (kept by the processor).
-    tick: takes one price, as a bar of one trade; same as `update(price, price, price, price, 0.0)`.
     """
 
     last: int
-    tick: Callable[[float], int]
 
     @property
-    def count(self) -> int: ...
-    def update(self, open_: float, high: float, low: float, close: float, volume: float) -> int: ...
-    def values(self) -> dict[str, float] | None: ...
-    def score(self) -> Score: ...
-    def dump(self) -> list[Any]: ...
-    def load(self, dump: list[Any]) -> None: ...
+    def params(self) -> StrategyParams:
+        """The strategy's parameters."""
+        ...
+
+    def tick(self, price: float, /) -> int:
+        """Take one price as a bar of one trade (interval tick only); return the code of its class."""
+        ...
+
+    def update(self, open_: float, high: float, low: float, close: float, volume: float) -> int:
+        """Take one closed bar (every other interval); return the code of its class."""
+        ...
+
+    def report(self) -> tuple[int, Score, dict[str, float]]:
+        """Return (bars taken, score of the newest bar, every value by name; none before all are there)."""
+        ...
+
+    def dump(self) -> list[Any]:
+        """Return the state as numbers and lists."""
+        ...
+
+    def load(self, dump: list[Any]) -> None:
+        """Take the state from a `dump` of a kernel with the same parameters."""
+        ...
 
 
 class State(NamedTuple):
     """State of a warm fused kernel; each field is named after the indicator's file. `ring` holds the newest closes."""
 
-    count: int
+    bars: int
     zone: int
     close: float
     gain: float
@@ -95,7 +110,7 @@ class KernelPlan:
 
     def state_of(self, plain: PlainKernel) -> State:
         """Return the state of a fused kernel that goes on where `plain` stands; all its values must be there."""
-        parts: dict[str, Any] = {role: plain.part(role) for role in ("rsi", "macd", "bollinger", "sma_fast", "sma_slow")}
+        parts: dict[str, Any] = {role: plain.part(role) for role, _, _ in ROLES}
         longest = max((parts["sma_slow"], parts["bollinger"]), key=lambda part: int(part.period))
         ring = [0.0] * self.ring_size
         for bar in range(plain.count - longest.period, plain.count):
@@ -103,14 +118,13 @@ class KernelPlan:
         values = plain.values()
         assert values is not None, "the warm-up is not over"
         macd, bands = parts["macd"], parts["bollinger"]
-        true_range: Any = plain.part("atr")
         return State(
-            count=plain.count,
+            bars=plain.count,
             zone=zone_of(values, plain.close, self.params),
             close=plain.close,
             gain=parts["rsi"].gain,
             loss=parts["rsi"].loss,
-            true_range=true_range.total,
+            true_range=parts["atr"].total,
             macd_fast=macd.fast_average,
             macd_slow=macd.slow_average,
             macd_line=macd.line,
@@ -161,9 +175,9 @@ class FusedKernel:
         self.last = 0
 
     @property
-    def count(self) -> int:
-        """Bars taken."""
-        return self._warming.count if self._warming is not None else self._state().count
+    def params(self) -> StrategyParams:
+        """The strategy's parameters."""
+        return self._plan.params
 
     def update(self, open_: float, high: float, low: float, close: float, volume: float) -> int:
         """Take one closed bar; return the code of its class (index in processors.scoring.CLASSES)."""
@@ -195,13 +209,12 @@ class FusedKernel:
         state: State = self._send(None)
         return state
 
-    def values(self) -> dict[str, float] | None:
-        """Return every value by name; None until all are there."""
-        return self._warming.values() if self._warming is not None else self._plan.values_of(self._state())
-
-    def score(self) -> Score:
-        """Return the score of the newest bar."""
-        return NOTHING if self._warming is not None else self._plan.scores[self._state().zone]
+    def report(self) -> tuple[int, Score, dict[str, float]]:
+        """Return (bars taken, score of the newest bar, every value by name; none before all are there)."""
+        if self._warming is not None:
+            return self._warming.report()
+        state = self._state()
+        return state.bars, self._plan.scores[state.zone], self._plan.values_of(state)
 
     def dump(self) -> list[Any]:
         """Return the state as numbers and lists."""
@@ -214,7 +227,7 @@ class FusedKernel:
             self._warming = PlainKernel(self._plan.params)
             self._warming.load(dump[1])
         else:
-            self._start(State(*dump[1:-1], ring=list(dump[-1])))
+            self._start(State._make([*dump[1:-1], list(dump[-1])]))
 
 
 def _not_warm(close: float | None) -> Any:
@@ -232,10 +245,12 @@ def _refreshed(params: StrategyParams, ring: list[float], count: int) -> tuple[f
     return mean, in_order_sum((close - mean) * (close - mean) for close in window), sma_fast, sma_slow
 
 
-def _run(plan: KernelPlan, state: State, bar: FusedKernel) -> Generator[Any, float | None, None]:
+def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicator would double its cost
+    plan: KernelPlan, state: State, bar: FusedKernel
+) -> Generator[Any, float | None, None]:
     """Advance by each close sent; see the module header. `bar` gives high and low, but for ticks."""
-    (count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow, mean, spread, sma_fast, sma_slow,
-     ring) = state  # fmt: skip
+    (count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow,
+     mean, spread, sma_fast, sma_slow, ring) = state  # fmt: skip
     params, codes, mask = plan.params, plan.codes, plan.ring_size - 1
     ticks, shared_emas, shared_window = params.interval == "tick", plan.shared_emas, plan.shared_window
     rsi_keep, atr_keep = (params.rsi_period - 1) / params.rsi_period, (params.atr_period - 1) / params.atr_period

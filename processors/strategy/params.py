@@ -1,6 +1,6 @@
 """What a person may set on a strategy.
 
-Entry points: `StrategyParams`, `INTERVALS`.
+Entry points: `StrategyParams`, `check_set`, `INTERVALS`.
 
 1. Every field is checked here, whole, before anything runs; unknown keys are refused.
 2. `params_hash` covers every field that can change a signal, and is part of each signal's id. `name` and `instruments`
@@ -8,7 +8,9 @@ Entry points: `StrategyParams`, `INTERVALS`.
    others.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -70,9 +72,9 @@ class StrategyParams(BaseModel):
     instruments: Annotated[
         Literal["*"] | tuple[InstrumentName, ...], Field(description='"*", or the instruments it reads.')
     ] = "*"
-    interval: Annotated[
-        str, AfterValidator(_known_interval), Field(description="Bar interval: tick, 1s ... 1d.")
-    ] = "1m"
+    interval: Annotated[str, AfterValidator(_known_interval), Field(description="Bar interval: tick, 1s ... 1d.")] = (
+        "1m"
+    )
     scorer: Annotated[str, Field(description="Name of a scorer in processors/scoring/.")] = "weighted"
 
     rsi_period: Annotated[Period, Field(description="Bars of Wilder's RSI.")] = 14
@@ -153,11 +155,9 @@ class StrategyParams(BaseModel):
     def _consistent(self) -> "StrategyParams":
         for fast, slow in (("macd_fast", "macd_slow"), ("sma_fast", "sma_slow"), ("ema_fast", "ema_slow")):
             if getattr(self, fast) >= getattr(self, slow):
-                raise ValueError(
-                    f"{fast} ({getattr(self, fast)}) must be smaller than {slow} ({getattr(self, slow)})"
-                )
+                raise ValueError(f"{fast} ({getattr(self, fast)}) must be smaller than {slow} ({getattr(self, slow)})")
         ladder = ("rsi_oversold", "rsi_low", "rsi_high", "rsi_overbought")
-        for lower, upper in zip(ladder, ladder[1:], strict=False):
+        for lower, upper in pairwise(ladder):
             if getattr(self, lower) > getattr(self, upper):
                 raise ValueError(f"{lower} ({getattr(self, lower)}) must not be above {upper} ({getattr(self, upper)})")
         if self.class_from < self.publish_above:
@@ -186,3 +186,24 @@ class StrategyParams(BaseModel):
     def reads(self, instrument: str) -> bool:
         """Whether this strategy follows `instrument`."""
         return self.instruments == "*" or instrument in self.instruments
+
+
+def check_set(params: Sequence[StrategyParams]) -> None:
+    """Raise ValueError unless these strategies can run beside each other."""
+    names = [item.name for item in params]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two strategies are named {name!r}: each needs its own name")
+    for item in params:
+        first = params[0]
+        if item.marks_interval_ms != first.marks_interval_ms:
+            raise ValueError(
+                f"strategies {first.name} and {item.name} differ in marks_interval_ms: they share one stream of marks"
+            )
+        for other in params:
+            for field in ("bar_grace_ms", "late_tolerance_ms"):
+                if item.interval == other.interval and getattr(item, field) != getattr(other, field):
+                    raise ValueError(
+                        f"strategies {item.name} and {other.name} differ in {field}, but share their "
+                        f"{item.interval} bars: give them the same value"
+                    )

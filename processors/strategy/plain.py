@@ -51,13 +51,16 @@ def role_settings(params: StrategyParams) -> list[tuple[str, IndicatorSpec, dict
         spec = INDICATORS[extra.indicator]
         unknown = sorted(set(extra.settings) - set(spec.settings))
         if unknown:
-            raise ValueError(f"extra_indicators.{role}: {spec.name} has no setting {unknown[0]!r}, it has: "
-                             f"{', '.join(spec.settings) or 'none'}")
+            raise ValueError(
+                f"extra_indicators.{role}: {spec.name} has no setting {unknown[0]!r}, it has: "
+                f"{', '.join(spec.settings) or 'none'}"
+            )
         if role in taken:
             raise ValueError(f"extra_indicators.{role}: the name is taken by a built-in indicator")
         settings = {**spec.settings, **extra.settings}
-        found.append((role, spec, {key: int(value) if value == int(value) else value
-                                   for key, value in settings.items()}))
+        found.append(
+            (role, spec, {key: int(value) if value == int(value) else value for key, value in settings.items()})
+        )
     return found
 
 
@@ -128,6 +131,11 @@ class PlainKernel:
             values = self.values()
             self._score = NOTHING if values is None else self._scorer.score(values, self.close, self.params)
         return self._score
+
+    def report(self) -> tuple[int, Score, dict[str, float]]:
+        """Return (bars taken, score of the newest bar, every value by name; none before all are there)."""
+        values = self.values()
+        return self.count, self.score(), {} if values is None else values
 
     def part(self, role: str) -> Indicator:
         """Return the running indicator of a built-in role."""

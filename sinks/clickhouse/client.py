@@ -28,7 +28,10 @@ def connect(params: ClickHouseParams, data_dir: Path, database: str | None = Non
     address = params.address(data_dir)
     if params.embedded:
         folder = Path(unquote(urlsplit(address).path))
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkBroken(f"the folder of the embedded ClickHouse cannot be made: {error}") from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SinkBroken(f"the folder of the embedded ClickHouse cannot be written: {folder}")
     try:

@@ -124,11 +124,8 @@ def _set_retention(client: Client, params: ClickHouseParams) -> None:
     for storage, name in _RETENTION_OF.items():
         days = getattr(params.retention_days, name)
         if f"toIntervalDay({days})" not in engines[storage]:
-            # Rows already expired go with the next merges; rewriting every part at once would hold up the start.
-            client.command(
-                f"ALTER TABLE {storage} MODIFY TTL toDateTime(recorded_at) + INTERVAL {days} DAY "
-                "SETTINGS materialize_ttl_after_modify = 0"
-            )
+            # What is stored already is gone through in the background; the start does not wait for it.
+            client.command(f"ALTER TABLE {storage} MODIFY TTL toDateTime(recorded_at) + INTERVAL {days} DAY")
 
 
 def _set_durability(client: Client, params: ClickHouseParams) -> None:

@@ -12,21 +12,24 @@ SERVER_SCHEMES = ("http", "https", "clickhouse", "clickhouses")
 
 
 class Retention(BaseModel):
-    """Days that rows are kept, by table, counted from the wall time at which Kafka took the record."""
+    """Days that rows are kept, by table, counted from the wall time at which Kafka took the record.
+
+    At most 10,000: ClickHouse's TTL counts in 32-bit seconds, and a date past 2106 would wrap and drop rows at once.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bars: int = Field(default=90, ge=1, le=36_500)
-    signals: int = Field(default=365, ge=1, le=36_500)
-    orders: int = Field(default=3_650, ge=1, le=36_500)
-    order_status: int = Field(default=3_650, ge=1, le=36_500)
-    fills: int = Field(default=3_650, ge=1, le=36_500)
-    positions: int = Field(default=365, ge=1, le=36_500)
-    accounts: int = Field(default=365, ge=1, le=36_500)
-    outcomes: int = Field(default=3_650, ge=1, le=36_500)
-    alerts: int = Field(default=90, ge=1, le=36_500)
-    parked: int = Field(default=90, ge=1, le=36_500)
-    pipeline_latency: int = Field(default=14, ge=1, le=36_500)
+    bars: int = Field(default=90, ge=1, le=10_000)
+    signals: int = Field(default=365, ge=1, le=10_000)
+    orders: int = Field(default=3_650, ge=1, le=10_000)
+    order_status: int = Field(default=3_650, ge=1, le=10_000)
+    fills: int = Field(default=3_650, ge=1, le=10_000)
+    positions: int = Field(default=365, ge=1, le=10_000)
+    accounts: int = Field(default=365, ge=1, le=10_000)
+    outcomes: int = Field(default=3_650, ge=1, le=10_000)
+    alerts: int = Field(default=90, ge=1, le=10_000)
+    parked: int = Field(default=90, ge=1, le=10_000)
+    pipeline_latency: int = Field(default=14, ge=1, le=10_000)
 
 
 class ClickHouseParams(BaseModel):

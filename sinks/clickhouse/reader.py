@@ -9,13 +9,15 @@ Entry points: `QueryReader(params, data_dir)`, `.raw`, `.rows`; `QueryRefused`; 
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sinks.clickhouse.client import connect
+from sinks.clickhouse.errors import Action, SinkBroken, SinkUnavailable, decide
 from sinks.clickhouse.params import ClickHouseParams
 
 FIRST_WORDS: Final = ("SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS")
@@ -38,6 +40,9 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+
+
+_Answer = TypeVar("_Answer")
 
 
 class QueryRefused(ValueError):
@@ -91,43 +96,68 @@ class QueryReader:
             "output_format_pretty_color": 0,
             "readonly": 1,
         }
-        self._embedded = params.embedded
+        self._params = params
+        self._data_dir = data_dir
         self._lock = threading.Lock()
-        self._client = connect(params, data_dir, params.database)
-        if self._embedded:
-            # Settings of one connection; from `readonly` on none can be changed, so it comes last.
-            for name, value in self._limits.items():
-                self._client.command(f"SET {name} = {value}")
+        self._client: Client | None = self._connect()
 
     def raw(self, sql: str, fmt: str) -> bytes:
         """Return the answer to `sql` in ClickHouse's format `fmt`.
 
         Raises:
             QueryRefused: not a reading statement, or ClickHouse refused it.
+            SinkUnavailable, SinkBroken: there is no ClickHouse to ask.
         """
         check_reading(sql)
         if re.fullmatch(r"[A-Za-z]+", fmt) is None:
             raise QueryRefused(f"{fmt!r} is not the name of a format")
-        return self._ask(sql.strip().rstrip(";"), fmt)
+        try:
+            return self._ask(
+                lambda client: client.raw_query(sql.strip().rstrip(";"), fmt=fmt, settings=self._settings())
+            )
+        except ClickHouseError as error:
+            raise QueryRefused(str(error).strip()) from error
 
     def rows(self, sql: str) -> Sequence[Sequence[Any]]:
-        """Return the rows of a statement of our own."""
-        with self._lock:
-            answer: Sequence[Sequence[Any]] = self._client.query(sql, settings=self._request_settings()).result_rows
-        return answer
+        """Return the rows of a statement of our own.
+
+        Raises:
+            SinkUnavailable, SinkBroken: with one clear line.
+        """
+        try:
+            return self._ask(lambda client: client.query(sql, settings=self._settings()).result_rows)
+        except (ClickHouseError, OSError) as error:
+            verdict = decide(error)
+            raise (SinkUnavailable if verdict.action is Action.RETRY else SinkBroken)(verdict.line) from error
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._client.close()
+            if self._client is not None:
+                self._client.close()
+            self._client = None
 
-    def _ask(self, sql: str, fmt: str) -> bytes:
-        try:
-            with self._lock:
-                return self._client.raw_query(sql, fmt=fmt, settings=self._request_settings())
-        except ClickHouseError as error:
-            raise QueryRefused(str(error).strip()) from error
+    def _connect(self) -> Client:
+        client = connect(self._params, self._data_dir, self._params.database)
+        if self._params.embedded:
+            # Settings of one connection; from `readonly` on none can be changed, so it comes last.
+            for name, value in self._limits.items():
+                client.command(f"SET {name} = {value}")
+        return client
 
-    def _request_settings(self) -> dict[str, Any]:
+    def _ask(self, question: Callable[[Client], _Answer]) -> _Answer:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            try:
+                return question(self._client)
+            except ClickHouseError:
+                if self._params.embedded:
+                    # chDB keeps what a failed statement had put out, and gives it with the next answer.
+                    self._client.close()
+                    self._client = None
+                raise
+
+    def _settings(self) -> dict[str, Any]:
         # A server takes them with each request; the embedded engine has them already.
-        return {} if self._embedded else dict(self._limits)
+        return {} if self._params.embedded else dict(self._limits)

@@ -60,11 +60,11 @@ class Rows(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """Who wrote a record, its stamp (two numbers), and when (microseconds) what caused it was published; -1 if untold."""
+    """Who wrote a record, its stamp, and when what caused it was published (microseconds; -1 if untold)."""
 
     writer: str
-    stamp: int
-    position: int
+    major: int
+    minor: int
     started_us: int
 
 
@@ -236,7 +236,7 @@ def stamp_of(headers: Headers, topic: str, partition: int, offset: int) -> Stamp
     try:
         major, _, minor = found[_HEADER_STAMP].partition(b".")
         stamp = Stamp(found[_HEADER_SOURCE].decode(), int(major), int(minor), started_us)
-        if 0 <= stamp.stamp < _LIMIT and 0 <= stamp.position < _LIMIT:
+        if 0 <= stamp.major < _LIMIT and 0 <= stamp.minor < _LIMIT:
             return stamp
     except (KeyError, ValueError):
         pass
@@ -365,6 +365,6 @@ class RowReader:
 def _stamp_arrays(stamps: list[Stamp]) -> list[pa.Array]:
     return [
         pa.array([stamp.writer for stamp in stamps], TEXT),
-        pa.array([stamp.stamp for stamp in stamps], INTEGER),
-        pa.array([stamp.position for stamp in stamps], INTEGER),
+        pa.array([stamp.major for stamp in stamps], INTEGER),
+        pa.array([stamp.minor for stamp in stamps], INTEGER),
     ]

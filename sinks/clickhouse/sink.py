@@ -72,7 +72,11 @@ class ClickHouseSink:
         self._writer = Writer(client, self.params)
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the next offset wanted of a partition; 0 if nothing of it was ever stored."""
+        """Return the next offset wanted of a partition; 0 if nothing of it was ever stored.
+
+        Raises:
+            SinkUnavailable, SinkBroken: with one clear line.
+        """
         place = (topic, partition)
         if place not in self._stored:
             self._stored[place] = self._read_position(place)
@@ -147,17 +151,12 @@ class ClickHouseSink:
             self._client = self._writer = self._query_reader = None
 
     def _read_position(self, place: Place) -> int:
-        if self._client is None:
-            raise RuntimeError("the sink is not open")
-        try:
-            rows = self._client.query(
-                f"SELECT max(next_offset) FROM {POSITIONS} WHERE topic = {{topic:String}} "
-                "AND kafka_partition = {partition:UInt16}",
-                parameters={"topic": place[0], "partition": place[1]},
-            ).result_rows
-        except (ClickHouseError, OSError) as error:
-            verdict = decide(error)
-            raise (SinkUnavailable if verdict.action is Action.RETRY else SinkBroken)(verdict.line) from error
+        topic, partition = place
+        if topic not in TOPICS:
+            raise ValueError(f"the sink does not read topic {topic!r}")
+        rows = self._opened_query_reader().rows(
+            f"SELECT max(next_offset) FROM {POSITIONS} WHERE topic = '{topic}' AND kafka_partition = {int(partition)}"
+        )
         return int(rows[0][0])
 
     def _opened_writer(self) -> Writer:

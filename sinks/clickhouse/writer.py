@@ -9,6 +9,7 @@ Entry points: `Writer(client, params)`, `.add`, `.move`, `.flush`, `.due`.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -72,6 +73,8 @@ class Writer:
             SinkBroken: an error that no retry mends.
         """
         deadline = self._monotonic() + self._params.retry_seconds
+        if self._first_at is not None:
+            self._first_at = -math.inf  # a flush that gives up stays due
         for table in list(self._batches):
             rows = pa.Table.from_batches(self._batches[table]).combine_chunks()
             self._insert(table, rows, deadline)

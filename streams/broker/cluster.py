@@ -172,7 +172,7 @@ class Cluster:
         try:
             kept: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
             _ = [Ports(*pair) for pair in kept["ports"]], str(kept["id"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             mend = "restore it, or choose another data folder (the log needs the cluster id in it)"

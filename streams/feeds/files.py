@@ -18,6 +18,7 @@ bar is preceded by the shortest path its four prices allow, made anew in the sam
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import islice, pairwise
@@ -178,12 +179,13 @@ class TableFeed(ReplayedFeed):
                 continue
         steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
         names = {length: name for name, length in INTERVAL_MS.items()}
-        if not steps or min(steps) not in names:
-            found = f"rows are {min(steps)} ms apart" if steps else "no two rows with rising times"
+        step = Counter(steps).most_common(1)[0][0] if steps else 0
+        if step not in names:
+            found = f"rows are {step} ms apart" if step else "no two rows have rising times"
             raise FeedError(
                 f"{self.path}: {found}, which is no interval of ours ({', '.join(INTERVAL_MS)}): give feed.interval"
             )
-        return names[min(steps)]
+        return names[step]
 
 
 def instrument_from_name(name: str) -> str:

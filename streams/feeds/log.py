@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from streams.feeds.base import FeedError
 from streams.feeds.tail import PartitionTail, summarise
+from streams.metadata import NoSuchTopic, partitions_of
 
 FIRST_WINDOW: Final = 4_096
 BATCH_BYTES: Final = 512 * 1024
@@ -193,13 +194,10 @@ async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, begin: in
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """Return the topic's partitions; a topic made a moment ago may need another look."""
-    deadline = asyncio.get_running_loop().time() + METADATA_TIMEOUT_S
-    while topic not in await consumer.topics() or not consumer.partitions_for_topic(topic):
-        if asyncio.get_running_loop().time() > deadline:
-            raise FeedError(f"the broker knows no topic {topic}: create the topics first (`wakeline topics create`)")
-        await asyncio.sleep(0.1)
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    try:
+        return [TopicPartition(topic, number) for number in await partitions_of(consumer, topic)]
+    except NoSuchTopic as error:
+        raise FeedError(str(error)) from error
 
 
 async def _quietly(stopping: Any) -> None:

@@ -63,7 +63,7 @@ class FeedParams(BaseModel):
     instrument: str | None = Field(default=None, pattern=r"^[a-z0-9_]+:\S+$")
     """file: `venue:SYMBOL`; None: made from the file's name, `btcusd-5m.csv` -> `file:BTC/USD`."""
     interval: Interval | None = None
-    """file of bars: their interval; None: the smallest step between the first rows."""
+    """file of bars: their interval; None: the commonest step between the first rows."""
     columns: dict[str, str] = Field(default_factory=dict)
     """file: our column name -> the file's, where they differ (timestamp_ms, open, high, low, close, volume;
     timestamp_ms, price, size, side, id)."""

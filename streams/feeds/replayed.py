@@ -39,8 +39,8 @@ class _Span:
         self.low = self.high = value
 
     @property
-    def length(self) -> int:
-        return self.high - self.low + 1
+    def width(self) -> int:
+        return self.high - self.low
 
 
 class _Pass:
@@ -53,8 +53,8 @@ class _Pass:
         self.count = 0  # market records
 
     def period_ms(self, step_ms: int) -> int:
-        lengths = [span.length for span in (self.received, self.venue) if span is not None]
-        return -(-max(lengths) // step_ms) * step_ms
+        widths = [span.width for span in (self.received, self.venue) if span is not None]
+        return max(1, -(-max(widths) // step_ms)) * step_ms
 
     def note(self, kind: int, key: str, ident: int, received: int, venue: int) -> None:
         self.count += 1
@@ -127,7 +127,7 @@ class ReplayedFeed:
         position += done * first.count
         loop = done + 1
         while True:
-            ids = {key: span.length * loop for key, span in first.ids.items()}
+            ids = {key: (span.width + 1) * loop for key, span in first.ids.items()}
             position = yield from self._one_pass(None, shift + loop * period, ids, position, after, told=False)
             loop += 1
 

@@ -29,7 +29,11 @@ def signal(number: int, side: Side = Side.BUY, instrument: str = BTC) -> Signal:
         strength=0.71 + number % 3 / 10,
         buy_score=5.0 if side is Side.BUY else 1.0,
         sell_score=1.0 if side is Side.BUY else 4.0,
-        reasons=("RSI 28.4 < 30", "MACD above signal", "price near lower band"),
+        reasons=(
+            f"{side.value} +2: RSI 28.4 is below 30",
+            f"{side.value} +1: MACD is above its signal line",
+            f"{side.opposite.value} +1: SMA 20 is below SMA 50",
+        ),
         indicators={"rsi": 28.4},
         price=D("57213.40") if instrument == BTC else D("2456.71"),
         bar_start_ms=now_ms - 1_000,

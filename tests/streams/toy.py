@@ -12,7 +12,7 @@ import msgspec
 
 from processors.inbox import parked
 from processors.protocols import ALL, Meta, Out
-from schemas.codec import BadRecord, decode
+from schemas.codec import BadRecord, NewerSchema, decode
 from schemas.market import Clock
 
 
@@ -81,7 +81,7 @@ class BatchToy(Toy):
                 later = max(now_ms, event.now_ms)
                 outs = self.step(state, event, Meta(later, partition, offset))
                 now_ms = later
-            except BadRecord as error:
+            except (BadRecord, NewerSchema) as error:
                 outs = [parked(self.inbox, partition, offset, value, str(error), now_ms)]
             if outs:
                 outputs.append((offset, outs))

@@ -1,15 +1,21 @@
-"""How many bytes each partition takes on the brokers' disks: Kafka's DescribeLogDirs, which aiokafka does not have.
+"""What the brokers know of their logs and aiokafka's clients do not tell, or tell one topic at a time.
 
-Entry point: `sizes(admin)`.
+Entry points: `sizes`, `offsets`, `UNKNOWN`.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema, String
 
+UNKNOWN = (-1, -1)
+"""Offsets of a partition that has no leader just now."""
+
+_EARLIEST, _LATEST = -2, -1
 _text = String("utf-8")
 
 
@@ -61,3 +67,23 @@ async def sizes(admin: AIOKafkaAdminClient) -> Mapping[str, int]:
             for name, partitions in topics if error == 0 else ():
                 found[name] += sum(size for _, size, _, _ in partitions)
     return found
+
+
+async def offsets(
+    admin: AIOKafkaAdminClient, topics: Iterable[Mapping[str, Any]]
+) -> Mapping[tuple[str, int], tuple[int, int]]:
+    """Return (first offset, next offset) by (topic, partition) of the topics described; two requests per broker."""
+    led: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for topic in topics:
+        for part in topic["partitions"]:
+            if part["leader"] >= 0:
+                led[part["leader"]][topic["topic"]].append(part["partition"])
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for leader, own in led.items():
+        for when in (_EARLIEST, _LATEST):
+            wanted = [(name, [(number, when) for number in numbers]) for name, numbers in own.items()]
+            response = await admin._send_request_to_node(leader, OffsetRequest(-1, 0, wanted))
+            for name, partitions in response.topics:
+                for number, error, _, offset in partitions:
+                    found[name, number].append(offset if error == 0 else -1)
+    return {place: (begin, end) if min(begin, end) >= 0 else UNKNOWN for place, (begin, end) in found.items()}

