@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 
 from sinks.clickhouse.query import run_query
-from sinks.clickhouse.tables import VIEWS
+from sinks.clickhouse.tables import TABLES, TOPICS, VIEWS
 from streams import runtime
+
+STORED_TOPICS = tuple(TOPICS)
+_STORED_TABLES = frozenset(table.name for table in TABLES.values())
+_AGAIN_S = 0.1
 
 
 class RowCounter:
@@ -41,6 +45,21 @@ class RowCounter:
         except Exception as error:  # any trouble of the read side costs numbers in a summary, nothing more
             self.trouble = str(error) or type(error).__name__
         return {}
+
+    async def settled(self, records: int, timeout_s: float) -> dict[str, int]:
+        """Return the counts once each of `records` stored records has its row, or as they are at the time limit.
+
+        Fewer rows than records are right where a restarted worker repeated some.
+        """
+        limit_s = time.monotonic() + timeout_s
+        counts = await self.count(timeout_s)
+        while sum(counts.get(name, 0) for name in _STORED_TABLES) < records and time.monotonic() < limit_s - _AGAIN_S:
+            await asyncio.sleep(_AGAIN_S)
+            counts = await self.count(max(_AGAIN_S, limit_s - time.monotonic())) or counts
+        missing = records - sum(counts.get(name, 0) for name in _STORED_TABLES)
+        if counts:
+            self.trouble = f"{missing} records of this run had no row of their own yet" if missing > 0 else ""
+        return counts
 
     def sql(self) -> str:
         """Return the query: one row per table, its name and its count."""

@@ -26,7 +26,7 @@ from cli.live.model import RunModel, Summary
 from cli.live.reader import RunReader
 from cli.live.render import Child, Screen
 from cli.live.show import Show
-from cli.rows import RowCounter
+from cli.rows import STORED_TOPICS, RowCounter
 from cli.supervisor import Supervised
 from streams import runtime
 from streams.broker.cluster import Cluster, open_cluster
@@ -245,10 +245,10 @@ class Session:
             if unread:
                 self._tell(f"the summary lacks the last {unread} records" if unread > 0 else self._reader.trouble)
             self._note("ending: the sink writes its last rows")
-            await self._sink_caught_up(left(1.0))
-            rows = await self._rows.count(left(1.0))
+            records = sum(self.model.totals().get(topic, 0) for topic in STORED_TOPICS)
+            rows = await self._rows.settled(records, left(1.5))
             if self._rows.trouble:
-                self._tell(f"rows could not be counted: {self._rows.trouble}")
+                self._tell(f"rows per table: {self._rows.trouble}")
             self.summary = self.model.summary(self._ran_s, rows)
         for worker in self._workers:
             await worker.stop(left(1.5))
@@ -266,17 +266,6 @@ class Session:
         if self._reader is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._reader.stop(), 1.0)
-
-    async def _sink_caught_up(self, timeout_s: float) -> None:
-        assert self._reader is not None
-        limit_s = time.monotonic() + timeout_s
-        while time.monotonic() < limit_s:
-            try:
-                if await self._reader.lag("sink") == 0:
-                    return
-            except Exception:
-                return  # the rows are counted as they are; the broker's silence was told by the reader
-            await asyncio.sleep(0.05)
 
     async def _end_left_over(self) -> None:
         """End workers of an earlier run that was killed: two writers on one log would only disturb each other."""
@@ -329,7 +318,7 @@ class Session:
         if worker.failed is not None:
             return "failed"
         if worker.pid is None:
-            return "down"
+            return "ended" if self._stop.is_set() else "down"
         told = runtime.read_process(self._data_dir, worker.name)
         return told.state if told is not None and told.pid == worker.pid else "starting"
 

@@ -40,7 +40,7 @@ class Chain:
         topics: Mapping[str, TopicInfo],
         processors: Sequence[Any],
         *,
-        outside: Callable[[MemoryLog], bool] | None = None,
+        outside: "Callable[[Chain, MemoryLog], bool] | None" = None,
         restart_every: int = 0,
         twice: bool = False,
     ) -> None:
@@ -72,7 +72,7 @@ class Chain:
                 for partition, inbox in enumerate(inboxes):
                     moved |= self._serve(core, inboxes, partition, inbox)
             if not moved and self._outside is not None:
-                moved = self._outside(self.log)
+                moved = self._outside(self, self.log)
 
     def _serve(self, core: InboxCore, inboxes: list[Inbox], partition: int, inbox: Inbox) -> bool:
         records = self.log.partitions[core.topic][partition][inbox.position :]

@@ -12,11 +12,15 @@ Entry points: `Batch`, `TP`, `Transport`. Used by streams/app.py alone.
 import asyncio
 import logging
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import aiokafka
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -74,8 +78,47 @@ class Batch:
         return int(record.timestamp) * MICROSECONDS
 
 
+class _Fetched(OrderedDict[Any, Any]):
+    """What a client has fetched and not yet handed out: lets it hand out its parsed records as they are.
+
+    aiokafka copies each into a ConsumerRecord through two generators, half of the whole cost per record; our columns
+    need no copy. Control batches (transactions) are passed over as there.
+    """
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        if isinstance(result, FetchResult):
+            result.getall = partial(_take_all, result)
+        super().__setitem__(tp, result)
+
+
+def _take_all(result: Any, max_records: int | None = None) -> list[Any]:
+    """Stands for `FetchResult.getall`; `max_records` is never set here, since batches are cut afterwards."""
+    if not result.check_assignment(result._topic_partition) or not result.has_more():
+        return []
+    parsed = result._partition_records
+    found: list[Any] = []
+    while parsed._records.has_next():
+        batch = parsed._records.next_batch()
+        if parsed._check_crcs and not batch.validate_crc():
+            raise CorruptRecordException(f"Invalid CRC - {result._topic_partition}")
+        if not batch.is_control_batch:
+            records = list(batch)
+            if records and records[0].offset < parsed.next_fetch_offset:
+                records = [record for record in records if record.offset >= parsed.next_fetch_offset]
+            found += records
+        parsed.next_fetch_offset = batch.next_offset
+    result._update_position()
+    result._partition_records = None
+    return found
+
+
 class _Thread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, with the client made by us."""
+
+    async def on_start(self) -> None:
+        """Start the client and let it hand out raw records."""
+        await super().on_start()
+        self._ensure_consumer()._fetcher._records = _Fetched()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, app = self.app.conf, self.app
@@ -147,16 +190,13 @@ class Consumer(driver.Consumer):
     async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, list[Any]]:
         epoch = self.epoch
         fetched = await super()._getmany(active_partitions, timeout) or {}
-        return {tp: list(self._pack(records, epoch)) for tp, records in fetched.items()}
+        return {tp: list(self._pack(tp, records, epoch)) for tp, records in fetched.items()}
 
-    def _pack(self, records: list[Any], epoch: int) -> Iterator[Any]:
+    def _pack(self, tp: TP, records: list[Any], epoch: int) -> Iterator[Any]:
         size = self.app.max_batch
         for start in range(0, len(records), size):
             chunk = records[start : start + size]
-            last = chunk[-1]
-            batch = Batch(chunk, epoch)
-            # A copy carries the batch, since the batch still reads headers and timestamps of the record itself.
-            yield _Carrier(last, batch)
+            yield _Carrier(tp, chunk[-1], Batch(chunk, epoch))
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         self._read_offset[tp] = None  # no gap bookkeeping and no dropping by Faust
@@ -187,8 +227,8 @@ class _Carrier:
     serialized_key_size = 0
     serialized_value_size = 0
 
-    def __init__(self, record: Any, batch: Batch) -> None:
-        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
+    def __init__(self, tp: TP, record: Any, batch: Batch) -> None:
+        self.topic, self.partition, self.offset = tp.topic, tp.partition, record.offset
         self.timestamp, self.timestamp_type = record.timestamp, record.timestamp_type
         self.headers, self.key, self.value = (), None, batch
 

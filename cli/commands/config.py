@@ -27,7 +27,9 @@ def check(chosen: Chosen) -> None:
 
 
 @config.command()
-@click.option("--format", "fmt", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "--format", "fmt", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="How it is written."
+)
 @settings_options
 def show(fmt: str, chosen: Chosen) -> None:
     """Print the effective configuration with all defaults, and where each value came from; secrets are hidden."""

@@ -11,7 +11,14 @@ from cli.options import Chosen, settings_options
 
 @click.command(short_help="Ask ClickHouse in SQL.")
 @click.argument("sql", required=False)
-@click.option("--format", "fmt", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How the answer is written.",
+)
 @click.option("--url", help="Ask the sink at this address, e.g. http://sink:8080 (default: that of the data folder).")
 @settings_options
 def query(sql: str | None, fmt: str, url: str | None, chosen: Chosen) -> None:

@@ -78,8 +78,7 @@ def docs(output: Path | None) -> None:
     """Write the topics and their messages as AsyncAPI 3 with JSON Schema."""
     import json
 
-    from streams.topics_docs import asyncapi
-
+    from schemas.asyncapi import asyncapi
     from streams.topics_admin import load_catalogue
 
     text = json.dumps(asyncapi(load_catalogue()), indent=2, ensure_ascii=False)

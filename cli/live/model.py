@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from cli.live.histogram import Histogram
+from cli.live.text import amount
 from schemas.orders import Order
 from schemas.reasons import Leg, OrderState, Side
 from schemas.signals import Signal
@@ -63,7 +64,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Return plain values; money as text."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "seconds": round(self.seconds, 1), "realized_pnl": format(self.realized_pnl, "f")}
+        return {**fields, "seconds": round(self.seconds, 1), "realized_pnl": amount(self.realized_pnl)}
 
 
 class RunModel:

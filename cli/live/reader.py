@@ -108,18 +108,6 @@ class RunReader:
                 except (KafkaError, OSError, asyncio.CancelledError):
                     continue
 
-    async def lag(self, name: str) -> int | None:
-        """Return how many records the group shown as `name` has not committed yet; None when it has none."""
-        if self._admin is None or name not in self._groups:
-            return None
-        offsets = await asyncio.wait_for(
-            self._admin.list_consumer_group_offsets(self._groups[name]), timeout=_ASK_TIMEOUT_S
-        )
-        known = {place: found.offset for place, found in offsets.items() if found.offset >= 0}
-        if not known:
-            return None
-        return sum(max(0, self._ends.get(place, offset) - offset) for place, offset in known.items())
-
     async def _ask_ends(self) -> None:
         assert self._consumer is not None
         self._ends = await asyncio.wait_for(self._consumer.end_offsets(self._partitions), timeout=_ASK_TIMEOUT_S)
@@ -130,11 +118,15 @@ class RunReader:
         self._model.observe(self._asked_s, sums)
 
     async def _ask_lag(self) -> None:
+        """Ask how many records each group has not committed yet; a group that never committed is left out."""
+        if self._admin is None:
+            return
         found = {}
-        for name in self._groups:
-            behind = await self.lag(name)
-            if behind is not None:
-                found[name] = behind
+        for name, group in self._groups.items():
+            offsets = await asyncio.wait_for(self._admin.list_consumer_group_offsets(group), timeout=_ASK_TIMEOUT_S)
+            known = {place: told.offset for place, told in offsets.items() if told.offset >= 0}
+            if known:
+                found[name] = sum(max(0, self._ends.get(place, offset) - offset) for place, offset in known.items())
         self._model.set_lag(found)
 
     async def _behind(self) -> int:

@@ -141,7 +141,7 @@ class PaperExecutor:
         now_ms = max(attempt.prepared_ms, shard.core.lane_time_ms(attempt.order.instrument))
         if self.window_ms and now_ms > attempt.deadline_ms:
             return Rejected("receive_window", f"arrived {now_ms - attempt.deadline_ms} ms after its deadline")
-        shard.core.submit(_venue_order(attempt), attempt.prepared_ms)
+        shard.core.submit(venue_order(attempt), attempt.prepared_ms)
         await self._write(attempt.partition, shard)
         return accepted
 
@@ -294,7 +294,7 @@ class PaperExecutor:
             self._raise_failure()
 
 
-def _venue_order(attempt: Attempt) -> VenueOrder:
+def venue_order(attempt: Attempt) -> VenueOrder:
     order = attempt.order
     protection = order.protection if order.leg is Leg.ENTRY else None
     bracket = None

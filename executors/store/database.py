@@ -8,7 +8,7 @@ Entry points: `Database(url)`, `await database.run(function)`, `database.close()
    fails, the group is rolled back and its functions run again one by one: so functions must not touch anything but
    their connection.
 3. `run` returns after the commit is durable (SQLite: WAL, synchronous=FULL; PostgreSQL: its own setting).
-4. A failed function fails the database: every later `run` raises, since memory is ahead of the store from then on.
+4. A failed function fails the database: every later `run` raises its error, since memory is ahead of the store from then on.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from executors.errors import ExecutionError, StoreFailed
+from executors.errors import StoreFailed
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], Any]
@@ -56,7 +56,7 @@ class Database:
         Cancelling the caller does not cancel the function.
 
         Raises:
-            StoreFailed: the database failed; ExecutionError: raised by the function itself, which then wrote nothing.
+            StoreFailed: the database failed; else what the function itself raised, which then wrote nothing.
         """
         return await self.enqueue(function)
 
@@ -77,7 +77,7 @@ class Database:
 
     def _submit(self, function: Callable[[sa.Connection], T]) -> "Future[T]":
         if self._failure is not None:
-            raise StoreFailed(f"the execution store has failed before: {self._failure}") from self._failure
+            raise self._failure
         answer: Future[T] = Future()
         answer.add_done_callback(self._note)
         self._queue.put((function, answer))
@@ -146,6 +146,3 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-__all__ = ["Database", "ExecutionError", "StoreFailed"]

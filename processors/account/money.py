@@ -1,6 +1,6 @@
 """Money arithmetic: one Decimal context, and rounding that names its direction.
 
-Entry points: `money_context`, `floor_to`, `ceil_to`, `tidy`, `shown`, `usable`, `ZERO`.
+Entry points: `money_context`, `floor_to`, `ceil_to`, `tidy`, `shown`, `usable`, `usable_or_zero`, `ZERO`.
 
 1. Every step runs under `money_context()`: 34 digits, half-even, so that no result depends on the thread's context.
 2. Values are rounded only by the functions here, and by `quantize`; `normalize` is never used (it turns 100 into 1E+2).
@@ -63,3 +63,8 @@ def usable(value: Decimal) -> bool:
         return False
     exponent = value.as_tuple().exponent
     return isinstance(exponent, int) and exponent >= -_MOST_DECIMALS and ZERO < value <= _LARGEST
+
+
+def usable_or_zero(value: Decimal) -> bool:
+    """Return whether `value` can be an amount that may be nothing."""
+    return value.is_finite() and (value == ZERO or usable(value))

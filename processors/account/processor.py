@@ -9,11 +9,12 @@ Entry point: `AccountProcessor`, from `account-events` to `orders`, `order-statu
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from processors.account import gate, telling
 from processors.account.following import follow
-from processors.account.money import ZERO, money_context, usable
+from processors.account.money import money_context, usable, usable_or_zero
 from processors.account.params import ParamsError, parse_account_params, parse_subscription_params
 from processors.account.reporting import begin_day, sweep
 from processors.account.reports import apply_report
@@ -24,7 +25,10 @@ from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderE
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
 from schemas.market import Clock, Marks
+from schemas.reasons import Leg
 from schemas.status import VenueReport
+
+_LARGEST_CONTRACT = Decimal("1e6")
 
 
 class AccountProcessor:
@@ -64,9 +68,9 @@ class AccountProcessor:
                 begin_day(state, meta.now_ms)
                 return sweep(state, meta.now_ms)
             if type(event) is AccountChanged:
-                return _account_changed(state, event)
+                return _account_changed(state, event, meta.now_ms)
             if type(event) is SubscriptionChanged:
-                return _subscription_changed(state, event)
+                return _subscription_changed(state, event, meta.now_ms)
             if type(event) is InstrumentChanged:
                 return _instrument_changed(state, event)
             if type(event) is Command:
@@ -96,7 +100,7 @@ def _marks(state: State, event: Marks, now_ms: int) -> list[Out]:
     return outs
 
 
-def _account_changed(state: State, event: AccountChanged) -> list[Out]:
+def _account_changed(state: State, event: AccountChanged, now_ms: int) -> list[Out]:
     try:
         params = parse_account_params(event.settings, f"account {event.account}: settings")
     except ParamsError as error:
@@ -112,7 +116,7 @@ def _account_changed(state: State, event: AccountChanged) -> list[Out]:
         state.params_of_account(account)
     else:
         balance = event.initial_balance
-        if not usable(balance) and balance != ZERO:
+        if not usable_or_zero(balance):
             raise BadRecord(f"account {event.account}: initial_balance {balance} is no amount")
         account = Account(
             account=event.account,
@@ -126,10 +130,10 @@ def _account_changed(state: State, event: AccountChanged) -> list[Out]:
         )
         state.add_account(account)
     state.report_later(account)
-    return []
+    return _stop_entries(account, "kill", "settings", now_ms) if params.kill_switch else []
 
 
-def _subscription_changed(state: State, event: SubscriptionChanged) -> list[Out]:
+def _subscription_changed(state: State, event: SubscriptionChanged, now_ms: int) -> list[Out]:
     try:
         params = parse_subscription_params(event.settings, f"subscription {event.subscription}: settings")
     except ParamsError as error:
@@ -145,15 +149,20 @@ def _subscription_changed(state: State, event: SubscriptionChanged) -> list[Out]
         event.subscription, event.account, event.leader, event.status, event.ratio, params.model_dump_json()
     )
     state.put_subscription(subscription)
-    return []
+    account = state.ledger.accounts.get(event.account)
+    if account is None or event.status == "active":
+        return []
+    return _stop_entries(account, "paused", event.status, now_ms, event.subscription)
 
 
 def _instrument_changed(state: State, event: InstrumentChanged) -> list[Out]:
     amounts = (event.tick, event.lot, event.min_size, event.contract_size)
-    if not all(usable(amount) for amount in amounts) or not (event.min_notional == ZERO or usable(event.min_notional)):
+    if not all(usable(amount) for amount in amounts) or not usable_or_zero(event.min_notional):
         raise BadRecord(
             f"instrument {event.instrument}: tick, lot, min_size, min_notional or contract_size out of range"
         )
+    if event.contract_size > _LARGEST_CONTRACT:
+        raise BadRecord(f"instrument {event.instrument}: contract_size {event.contract_size} is out of range")
     if event.max_leverage < 1:
         raise BadRecord(f"instrument {event.instrument}: max_leverage {event.max_leverage} must be at least 1")
     state.ledger.instruments[event.instrument] = event
@@ -174,12 +183,16 @@ def _command(state: State, event: Command, now_ms: int) -> list[Out]:
         if reason is not None:
             ledger.killed_accounts[event.account] = reason
         names = []
+    if reason is None:
+        return []
+    return [out for name in names for out in _stop_entries(ledger.accounts[name], "kill", event.command_id, now_ms)]
+
+
+def _stop_entries(account: Account, why: str, cause: str, now_ms: int, subscription: str | None = None) -> list[Out]:
+    """Ask to cancel the account's entries in flight, or those of one subscription."""
     outs: list[Out] = []
-    if reason is not None:
-        for name in names:
-            account = ledger.accounts[name]
-            for order_id in account.working:
-                order = account.orders[order_id]
-                if order.leg == "entry":
-                    outs += ask_cancel(account, order, "kill", event.command_id, now_ms)
+    for order_id in account.working:
+        order = account.orders[order_id]
+        if order.leg is Leg.ENTRY and subscription in (None, order.subscription):
+            outs += ask_cancel(account, order, why, cause, now_ms)
     return outs

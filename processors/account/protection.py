@@ -17,6 +17,8 @@ from schemas.accounts import InstrumentChanged
 from schemas.market import Mark
 from schemas.reasons import RefusalReason, Side
 
+_LARGEST_ATR = 1e12
+
 
 class Levels(NamedTuple):
     """Trigger prices."""
@@ -65,7 +67,7 @@ def _next_above(price: Decimal, tick: Decimal) -> Decimal:
 def _distance(distance: Distance, price: Decimal, atr: float | None) -> Decimal | None:
     if not isinstance(distance, AtrDistance):
         return price * distance.fraction
-    if atr is None or atr <= 0:
+    if atr is None or not 0 < atr < _LARGEST_ATR:  # false for NaN too
         return None
     # repr of a float is its shortest exact text, so the same event gives the same money everywhere.
     return Decimal(repr(atr)) * distance.multiple

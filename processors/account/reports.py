@@ -15,7 +15,7 @@ from decimal import Decimal
 from processors.account import telling
 from processors.account.ledger import book
 from processors.account.lifecycle import ENDED, ORDER, OrderEvent, PositionEvent, move
-from processors.account.money import ZERO, tidy, usable
+from processors.account.money import ZERO, tidy, usable, usable_or_zero
 from processors.account.state import Account, Holding, State, Tracked, holding_key, holding_of, keep, trade_key
 from processors.account.trades import end_order, forget_bracket, move_position
 from processors.protocols import Out
@@ -24,6 +24,7 @@ from schemas.ids import derive_id
 from schemas.reasons import Leg, OrderState, ReportKind
 from schemas.status import Fill, VenueReport
 
+_LARGEST_FILL = Decimal("1e12")
 _LEGS = (Leg.STOP_LOSS, Leg.TAKE_PROFIT)
 _EVENT = {
     ReportKind.SUBMITTED: OrderEvent.SUBMITTED,
@@ -83,8 +84,10 @@ def _refuse_bad(report: VenueReport) -> None:
         raise BadRecord(f"{where}: a fill needs the venue's trade_id")
     if report.price is None or not usable(report.price) or not usable(report.size):
         raise BadRecord(f"{where}: a fill needs price and size above zero, not {report.price} and {report.size}")
+    if report.price * report.size > _LARGEST_FILL:
+        raise BadRecord(f"{where}: a fill of {report.size} at {report.price} cannot be")
     fee = report.fee
-    if fee is not None and not (fee.is_finite() and (fee == ZERO or usable(abs(fee)))):
+    if fee is not None and not (fee.is_finite() and usable_or_zero(abs(fee))):
         raise BadRecord(f"{where}: fee {fee} is no amount")
 
 
@@ -196,7 +199,7 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     elif entry is not None:
         entry.open_size -= size
         forget_bracket(holding, entry)
-    outs.append(_fill_told(account, order, report, fee, fee_currency, realized, _tick(state, order), now_ms))
+    outs.append(_fill_told(account, order, report, fee, fee_currency, realized, now_ms))
     outs.append(telling.order_status(account, order, _tick(state, order), now_ms))
     outs += _move_holding(account, holding, order, before, now_ms)
     outs.append(telling.position_changed(state, account, holding, now_ms))
@@ -264,7 +267,6 @@ def _fill_told(
     fee: Decimal,
     fee_currency: str,
     realized: Decimal,
-    tick: Decimal,
     now_ms: int,
 ) -> Out:
     assert report.price is not None
@@ -283,7 +285,7 @@ def _fill_told(
         size=report.size,
         fee=fee,
         fee_currency=fee_currency,
-        realized_pnl=tidy(realized, tick),
+        realized_pnl=tidy(realized, telling.ROUGH),
         trade_id=report.trade_id,
         liquidity="" if report.liquidity is None else report.liquidity,
         leader_price=order.leader_price,

@@ -36,6 +36,7 @@ KEPT_ORDERS = 24
 """Ended orders kept per account for late reports: eight brackets."""
 KEPT_TRADES = 64
 """Trade ids kept of orders forgotten since, so that a fill told again much later is not booked again."""
+_STOPPED = {"kill": RefusalReason.KILL_SWITCH, "paused": RefusalReason.PAUSED}
 
 
 def enter(
@@ -251,8 +252,11 @@ def _finish_closing(state: State, account: Account, holding: Holding, now_ms: in
     if closing.event is None:
         return outs
     subscription = state.ledger.subscriptions[holding.subscription]
-    if flat and closing.reverse and subscription.status == "active":
-        return outs + enter(state, account, subscription, holding, closing.event, now_ms, after_exit=True)
+    if flat and closing.reverse:
+        if subscription.status == "active":
+            return outs + enter(state, account, subscription, holding, closing.event, now_ms, after_exit=True)
+        paused = Refused(RefusalReason.PAUSED, {"status": subscription.status})
+        return outs + _refused_entry(subscription, closing.event, paused, now_ms, after_exit=True)
     return outs + _closing_outcome(subscription, holding, closing.event, exits, words, now_ms)
 
 
@@ -289,8 +293,8 @@ def _entry_outcome(account: Account, order: Tracked, now_ms: int) -> Out:
     elif order.state == OrderState.EXPIRED or order.cancel_cause == "ttl":
         ended, reason = OutcomeState.SKIPPED, RefusalReason.EXPIRED
         numbers = {"not_after_ms": str(order.not_after_ms), "now_ms": str(now_ms)}
-    elif order.state == OrderState.CANCELLED and order.cancel_cause == "kill":
-        ended, reason, numbers = OutcomeState.SKIPPED, RefusalReason.KILL_SWITCH, {"filled": "0"}
+    elif order.state == OrderState.CANCELLED and order.cancel_cause in _STOPPED:
+        ended, reason, numbers = OutcomeState.SKIPPED, _STOPPED[order.cancel_cause], {"filled": "0"}
     else:
         ended, numbers = OutcomeState.FAILED, {}
         if order.cancel_cause == "opposite":

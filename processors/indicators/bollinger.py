@@ -18,10 +18,11 @@ from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
 class Bollinger:
     """Running state: the window as a ring, its mean and its sum of squared distances."""
 
-    __slots__ = ("count", "deviations", "mean", "period", "ring", "spread")
+    __slots__ = ("count", "deviations", "mean", "period", "ring", "share", "spread")
 
     def __init__(self, period: int, deviations: float) -> None:
         self.period = period
+        self.share = 1.0 / period
         self.deviations = float(deviations)
         self.count = 0
         self.ring = [0.0] * period
@@ -41,7 +42,7 @@ class Bollinger:
                 self.spread = in_order_sum((value - self.mean) * (value - self.mean) for value in window)
             return
         before = self.mean
-        self.mean = before + (close - old) / self.period
+        self.mean = before + (close - old) * self.share
         self.spread += (close - old) * ((close - self.mean) + (old - before))
         if self.spread < 0.0:  # rounding, when the window has become flat
             self.spread = 0.0
@@ -50,7 +51,7 @@ class Bollinger:
         """Return (bollinger_lower, bollinger_middle, bollinger_upper, bollinger_variance)."""
         if self.count < self.period:
             return None
-        variance = self.spread / self.period
+        variance = self.spread * self.share
         reach = self.deviations * sqrt(variance)
         return self.mean - reach, self.mean, self.mean + reach, variance
 

@@ -13,10 +13,11 @@ from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
 class Sma:
     """Running state: the window as a ring, and its mean."""
 
-    __slots__ = ("count", "mean", "period", "ring")
+    __slots__ = ("count", "mean", "period", "ring", "share")
 
     def __init__(self, period: int) -> None:
         self.period = period
+        self.share = 1.0 / period
         self.count = 0
         self.ring = [0.0] * period
         self.mean = 0.0
@@ -31,7 +32,7 @@ class Sma:
             oldest = self.count % self.period
             self.mean = in_order_sum(self.ring[oldest:] + self.ring[:oldest]) / self.period
         else:
-            self.mean += (close - old) / self.period
+            self.mean += (close - old) * self.share
 
     def values(self) -> tuple[float, ...] | None:
         """Return (sma,)."""

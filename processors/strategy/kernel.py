@@ -3,7 +3,7 @@
 Entry points: `Kernel`, `KernelPlan` (`KernelPlan(params).new()`), `FusedKernel`.
 
 1. Equal, bit for bit, to processors/strategy/plain.py: the same operations in the same order. Change an indicator's
-   file and this one together; tests/processors/strategy/test_kernel.py compares them on every bar.
+   file, this one and batch.py together; tests/processors/strategy/test_kernel.py compares them on every bar.
 2. The first bars run on the plain kernel; when all its values are there, its state moves in here.
 3. The state lives in the local variables of a generator, the fastest place Python has (a third faster than slots).
    Sending a close advances it and yields the code of the bar's class; sending None yields the state.
@@ -11,6 +11,7 @@ Entry points: `Kernel`, `KernelPlan` (`KernelPlan(params).new()`), `FusedKernel`
 5. A class is looked up in a table by zone (processors/scoring/weighted.py); no score is worked out until one is wanted.
 """
 
+from array import array
 from collections.abc import Callable, Generator
 from math import sqrt
 from typing import Any, Final, NamedTuple, Protocol
@@ -77,7 +78,7 @@ class State(NamedTuple):
     band_spread: float
     sma_fast: float
     sma_slow: float
-    ring: list[float]
+    ring: "array[float]"
 
 
 class KernelPlan:
@@ -100,19 +101,42 @@ class KernelPlan:
         self.codes = tuple(score.code for score in self.scores)
         self.longest = max(params.sma_slow, params.bollinger_period)
         self.ring_size = 1 << self.longest.bit_length()  # strictly above the longest window
-        self.inner_squared = inner_squared(params)
-        self.shared_emas = (params.ema_fast, params.ema_slow) == (params.macd_fast, params.macd_slow)
-        self.shared_window = params.sma_fast == params.bollinger_period
+        self.constants = self._constants()
 
     def new(self) -> Kernel:
         """Return a kernel that has seen no bar."""
         return FusedKernel(self) if self.fused else PlainKernel(self.params)
 
+    def _constants(self) -> tuple[Any, ...]:
+        """Return the constants of `_run`, made once: ten thousand kernels share them and their place in the cache."""
+        params = self.params
+        averages = (params.macd_fast, params.macd_slow, params.macd_signal, params.ema_fast, params.ema_slow)
+        windows = (params.bollinger_period, params.sma_fast, params.sma_slow)
+        return (
+            self.codes,
+            self.ring_size - 1,
+            params.interval == "tick",
+            (params.ema_fast, params.ema_slow) == (params.macd_fast, params.macd_slow),
+            params.sma_fast == params.bollinger_period,
+            (params.rsi_period - 1) / params.rsi_period,
+            (params.atr_period - 1) / params.atr_period,
+            MOTIONLESS * params.rsi_period,
+            *(2.0 / (period + 1) for period in averages),
+            *(part for period in windows for part in (period, 1.0 / period)),
+            inner_squared(params),
+            params.rsi_oversold,
+            params.rsi_low,
+            params.rsi_high,
+            params.rsi_overbought,
+            FLAT_SQUARED,
+            LAST_BEFORE_REFRESH,
+        )
+
     def state_of(self, plain: PlainKernel) -> State:
         """Return the state of a fused kernel that goes on where `plain` stands; all its values must be there."""
         parts: dict[str, Any] = {role: plain.part(role) for role, _, _ in ROLES}
         longest = max((parts["sma_slow"], parts["bollinger"]), key=lambda part: int(part.period))
-        ring = [0.0] * self.ring_size
+        ring = array("d", bytes(8 * self.ring_size))
         for bar in range(plain.count - longest.period, plain.count):
             ring[bar % self.ring_size] = longest.ring[bar % longest.period]
         values = plain.values()
@@ -142,7 +166,7 @@ class KernelPlan:
         params = self.params
         movement = state.gain + state.loss
         macd = state.macd_fast - state.macd_slow
-        variance = state.band_spread / params.bollinger_period
+        variance = state.band_spread * (1.0 / params.bollinger_period)
         reach = params.bollinger_deviations * sqrt(variance)
         return {
             "rsi": 100.0 * state.gain / movement if movement > MOTIONLESS * params.rsi_period else 50.0,
@@ -218,7 +242,11 @@ class FusedKernel:
 
     def dump(self) -> list[Any]:
         """Return the state as numbers and lists."""
-        return [self.last, self._warming.dump()] if self._warming is not None else [self.last, *self._state()]
+        return (
+            [self.last, self._warming.dump()]
+            if self._warming is not None
+            else [self.last, *self._state()[:-1], self._state().ring.tolist()]
+        )
 
     def load(self, dump: list[Any]) -> None:
         """Take the state from a `dump` of a kernel with the same parameters."""
@@ -227,14 +255,14 @@ class FusedKernel:
             self._warming = PlainKernel(self._plan.params)
             self._warming.load(dump[1])
         else:
-            self._start(State._make([*dump[1:-1], list(dump[-1])]))
+            self._start(State._make([*dump[1:-1], array("d", dump[-1])]))
 
 
 def _not_warm(close: float | None) -> Any:
     raise AssertionError("the kernel is still warming up")
 
 
-def _refreshed(params: StrategyParams, ring: list[float], count: int) -> tuple[float, float, float, float]:
+def _refreshed(params: StrategyParams, ring: "array[float]", count: int) -> tuple[float, float, float, float]:
     """Return (band mean, band spread, fast SMA, slow SMA) made afresh (processors/indicators, invariant 4)."""
     oldest = count % len(ring)
     window = ring[oldest:] + ring[:oldest]
@@ -251,20 +279,9 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
     """Advance by each close sent; see the module header. `bar` gives high and low, but for ticks."""
     (count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow,
      mean, spread, sma_fast, sma_slow, ring) = state  # fmt: skip
-    params, codes, mask = plan.params, plan.codes, plan.ring_size - 1
-    ticks, shared_emas, shared_window = params.interval == "tick", plan.shared_emas, plan.shared_window
-    rsi_keep, atr_keep = (params.rsi_period - 1) / params.rsi_period, (params.atr_period - 1) / params.atr_period
-    fast_alpha, slow_alpha, line_alpha, ema_fast_alpha, ema_slow_alpha = (
-        2.0 / (period + 1)
-        for period in (params.macd_fast, params.macd_slow, params.macd_signal, params.ema_fast, params.ema_slow)
-    )
-    band_period, fast_period, slow_period = params.bollinger_period, params.sma_fast, params.sma_slow
-    inner, flat, motionless, last_before_refresh = (
-        plan.inner_squared, FLAT_SQUARED, MOTIONLESS * params.rsi_period, LAST_BEFORE_REFRESH
-    )  # fmt: skip
-    oversold, low_rsi, high_rsi, overbought = (
-        params.rsi_oversold, params.rsi_low, params.rsi_high, params.rsi_overbought
-    )  # fmt: skip
+    (codes, mask, ticks, shared_emas, shared_window, rsi_keep, atr_keep, motionless, fast_alpha, slow_alpha,
+     line_alpha, ema_fast_alpha, ema_slow_alpha, band_period, band_share, fast_period, fast_share, slow_period,
+     slow_share, inner, oversold, low_rsi, high_rsi, overbought, flat, last_before_refresh) = plan.constants  # fmt: skip
     while True:
         close = yield codes[zone]
         while close is None:
@@ -298,15 +315,15 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         ring[slot] = close
         if count & last_before_refresh == last_before_refresh:
             count += 1
-            mean, spread, sma_fast, sma_slow = _refreshed(params, ring, count)
+            mean, spread, sma_fast, sma_slow = _refreshed(plan.params, ring, count)
             distance = close - mean
         else:
             count += 1
-            sma_slow += (close - ring[slot - slow_period]) / slow_period
+            sma_slow += (close - ring[slot - slow_period]) * slow_share
             old = ring[slot - band_period]
             change = close - old
             old -= mean
-            mean += change / band_period
+            mean += change * band_share
             distance = close - mean
             spread += change * (distance + old)
             if spread < 0.0:
@@ -314,9 +331,9 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
             if shared_window:
                 sma_fast = mean
             else:
-                sma_fast += (close - ring[slot - fast_period]) / fast_period
-        movement = gain + loss
-        rsi = 100.0 * gain / movement if movement > motionless else 50.0
+                sma_fast += (close - ring[slot - fast_period]) * fast_share
+        rsi = gain + loss
+        rsi = 100.0 * gain / rsi if rsi > motionless else 50.0
         if rsi < low_rsi:
             zone = 0 if rsi < oversold else 81
         elif rsi > high_rsi:
@@ -327,7 +344,7 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
             zone += 54
         elif macd <= line:
             zone += 27
-        old = spread / band_period * inner
+        old = spread * band_share * inner
         if distance * distance < old or old <= flat * (mean * mean):
             zone += 9
         elif distance > 0.0:
@@ -340,3 +357,5 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
             zone += 2
         elif ema_fast <= ema_slow:
             zone += 1
+        # What is dropped now is in the cache; left in these names it would be fetched again at the next bar.
+        close = change = macd = rsi = old = distance = 0.0

@@ -112,7 +112,7 @@ class StrategyProcessor:
                 builder = BarBuilder(INTERVALS[params.interval], params.bar_grace_ms)
                 series[params.interval] = Series(params.interval, builder, [], params.late_tolerance_ms)
             series[params.interval].kernels.append(strategy.plan.new())
-        return InstrumentState(name, [series[interval] for interval in INTERVALS if interval in series], ticks)
+        return InstrumentState(name, [series[interval] for interval in INTERVALS if interval in series], tuple(ticks))
 
     # ---------------------------------------------------------------------------------------------- one by one
 

@@ -47,7 +47,7 @@ class InstrumentState:
         "reference", "refused", "series", "tick_kernels", "trade_id", "ts",
     )  # fmt: skip
 
-    def __init__(self, name: str, series: list[Series], tick_kernels: list[Kernel]) -> None:
+    def __init__(self, name: str, series: list[Series], tick_kernels: tuple[Kernel, ...]) -> None:
         self.name = name
         self.series = series
         self.tick_kernels = tick_kernels

@@ -15,7 +15,7 @@ from sinks.clickhouse.errors import Action, SinkBroken, SinkUnavailable, decide
 from sinks.clickhouse.params import ClickHouseParams
 
 
-def connect(params: ClickHouseParams, data_dir: Path, database: str | None = None) -> Client:
+def connect(params: ClickHouseParams, data_dir: Path, database: str | None = None, *, writing: bool = False) -> Client:
     """Return a client; `database`, if given, must exist.
 
     chDB holds one data folder per process, and a folder is held by one process at a time; several clients of one
@@ -35,7 +35,7 @@ def connect(params: ClickHouseParams, data_dir: Path, database: str | None = Non
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SinkBroken(f"the folder of the embedded ClickHouse cannot be written: {folder}")
     try:
-        return _connect(address, database, embedded=params.embedded)
+        return _connect(address, database, embedded=params.embedded, writing=writing)
     except (ClickHouseError, OSError) as error:
         verdict = decide(error)
         where = _without_password(address)
@@ -49,7 +49,7 @@ def connect(params: ClickHouseParams, data_dir: Path, database: str | None = Non
         raise SinkBroken(f"{where}: {verdict.line}") from error
 
 
-def _connect(address: str, database: str | None, *, embedded: bool) -> Client:
+def _connect(address: str, database: str | None, *, embedded: bool, writing: bool) -> Client:
     if embedded:
         return clickhouse_connect.get_client(dsn=address, database=database)
     parts = urlsplit(address)
@@ -64,6 +64,8 @@ def _connect(address: str, database: str | None, *, embedded: bool) -> Client:
         autogenerate_session_id=False,
         database=database,
         compress="lz4",
+        # An asynchronous insert may be acknowledged before it is written: a position would overtake its rows.
+        settings={"async_insert": 0} if writing else None,
     )
 
 

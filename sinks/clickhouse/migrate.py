@@ -130,9 +130,15 @@ def _set_retention(client: Client, params: ClickHouseParams) -> None:
 
 def _set_durability(client: Client, params: ClickHouseParams) -> None:
     wanted = int(params.sync_writes)
+    settings = {
+        "fsync_after_insert": wanted,
+        "fsync_part_directory": wanted,
+        # chDB drops the parts a merge has replaced at once, so the merged one must be on the disk by then.
+        "min_rows_to_fsync_after_merge": wanted,
+        "min_compressed_bytes_to_fsync_after_merge": wanted,
+    }
     engines = _engines(client, params.database)
     for table in (*_RETENTION_OF, POSITIONS):
-        if f"fsync_after_insert = {wanted}" not in engines[table]:
-            client.command(
-                f"ALTER TABLE {table} MODIFY SETTING fsync_after_insert = {wanted}, fsync_part_directory = {wanted}"
-            )
+        if any(f"{name} = {value}" not in engines[table] for name, value in settings.items()):
+            changes = ", ".join(f"{name} = {value}" for name, value in settings.items())
+            client.command(f"ALTER TABLE {table} MODIFY SETTING {changes}")

@@ -50,7 +50,7 @@ class ClickHouseParams(BaseModel):
     database: str = Field(default="wakeline", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
     flush_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     flush_bytes: int = Field(default=64 * 1024 * 1024, ge=1_024, le=1024 * 1024 * 1024)
-    flush_interval_ms: int = Field(default=500, ge=10, le=60_000)
+    flush_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
     sync_writes: bool = True
     latency_topics: tuple[str, ...] = ("signals", "orders", "order-status", "outcomes")
     retention_days: Retention = Retention()

@@ -31,6 +31,8 @@ from sinks.clickhouse.writer import Place, Writer
 __all__ = ["Bad", "ClickHouseSink", "Record", "SinkBroken", "SinkUnavailable"]
 
 log = logging.getLogger(__name__)
+# Many small inserts: setting up threads for each costs more than they save (17 ms of CPU an insert, 7 without).
+_SMALL_INSERTS: Final = {"max_threads": 1, "max_insert_threads": 1, "input_format_parallel_parsing": 0}
 _COUNTS: Final = " UNION ALL ".join(f"SELECT '{view}' AS name, count() AS row_count FROM {view}" for view in VIEWS)
 
 
@@ -56,8 +58,11 @@ class ClickHouseSink:
         Raises:
             SinkBroken, SinkUnavailable: with one clear line.
         """
-        client = connect(self.params, self._data_dir)
+        client = connect(self.params, self._data_dir, writing=True)
         try:
+            if self.params.embedded:
+                for name, value in _SMALL_INSERTS.items():
+                    client.command(f"SET {name} = {value}")
             for name in migrate(client, self.params):
                 log.info("applied migration %s", name)
             self._query_reader = QueryReader(self.params, self._data_dir)

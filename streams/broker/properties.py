@@ -52,8 +52,8 @@ def server_properties(number: int, ports: Sequence[tuple[int, ...]], data: Path)
         "share.coordinator.state.topic.min.isr": 2 if copies == 3 else 1,
         "share.coordinator.state.topic.num.partitions": 4,
         # After kill -9 the cluster refuses a node's return until its old session has run out (9 s by default).
-        "broker.session.timeout.ms": 3000 if copies == 3 else 1500,
-        "broker.heartbeat.interval.ms": 750 if copies == 3 else 400,
+        "broker.session.timeout.ms": 4000 if copies == 3 else 1500,
+        "broker.heartbeat.interval.ms": 1000 if copies == 3 else 400,
         "unclean.leader.election.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
         # A power cut takes at most this much of what was acknowledged (see node.py, 3).

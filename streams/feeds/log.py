@@ -22,7 +22,6 @@ from streams.metadata import NoSuchTopic, partitions_of
 FIRST_WINDOW: Final = 4_096
 BATCH_BYTES: Final = 512 * 1024
 STOP_TIMEOUT_S: Final = 3.0
-METADATA_TIMEOUT_S: Final = 10.0
 
 Rows = Sequence[tuple[bytes, bytes]]
 """Key and value of each record."""

@@ -155,13 +155,23 @@ def test_the_broker_ends_when_the_program_that_started_it_is_killed(cluster: Clu
     with subprocess.Popen([sys.executable, "-c", code, str(cluster.folder)], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == b"up\n"
-        assert cluster.running  # also after the thread that started it has ended
+        pid = cluster.nodes[0].pid
+        assert pid is not None  # also after the thread that started it has ended
         with pytest.raises(BrokerBusy, match=f"belongs to a running program .pid {program.pid}"):
             cluster.start()
         program.send_signal(signal.SIGKILL)
-    # No wait for its end here: a start waits by itself for the orphan to be gone.
+    eventually(lambda: birth(pid) is None, "the broker outlived its program")
+
+
+def test_a_start_waits_for_the_orphan_of_a_killed_program_to_be_gone(cluster: Cluster) -> None:
+    code = "import sys; from streams.broker.cluster import Cluster; Cluster(sys.argv[1], detached=True).start()"
+    subprocess.run([sys.executable, "-c", code, str(cluster.folder)], check=True)
+    pid_file = cluster.nodes[0].folder / "pid.json"
+    told = json.loads(pid_file.read_text())
+    pid_file.write_text(json.dumps(told | {"owner": {"pid": told["pid"], "born": "a program that has ended"}}))
     cluster.start()
-    assert cluster.running
+    assert birth(told["pid"]) is None
+    assert cluster.nodes[0].pid not in (None, told["pid"])
 
 
 def test_a_detached_broker_outlives_its_program_and_is_stopped_from_another(cluster: Cluster) -> None:
@@ -260,14 +270,18 @@ def test_the_pid_tells_lives_apart() -> None:
 
 def test_a_program_started_by_a_thread_outlives_the_thread(tmp_path: Path) -> None:
     found = []
-    with (tmp_path / "out").open("wb") as output:
-        thread = threading.Thread(
-            target=lambda: found.append(process_module.spawn_java(["/bin/sleep", "60"], output, leashed=True))
-        )
-        thread.start()
-        thread.join()
+
+    def start_sleep() -> None:
+        with (tmp_path / "out").open("wb") as output:
+            found.append(process_module.spawn_java(["/bin/sleep", "60"], output, leashed=True))
+        name = Path(f"/proc/{found[0].pid}/comm")
+        eventually(lambda: name.read_text() == "sleep\n", "did not start")  # so its leash is on
+
+    thread = threading.Thread(target=start_sleep)
+    thread.start()
+    thread.join()
     child = found[0]
-    eventually(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n", "did not start")
-    assert child.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.5)
     child.kill()
     child.wait()

@@ -295,6 +295,13 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
+def test_topics_docs_are_asyncapi(tmp_path: Path) -> None:
+    told = json.loads(run("topics", "docs").stdout)
+    assert told["asyncapi"].startswith("3.")
+    assert run("topics", "docs", "--output", str(tmp_path / "a.json")).stdout == ""
+    assert json.loads((tmp_path / "a.json").read_text()) == told
+
+
 def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     with taken_port() as port:
         told = failed(run("up", "--data", str(tmp_path / "d"), "--set", f"worker.http_port={port}"), ExitCode.BUSY)

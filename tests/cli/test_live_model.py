@@ -187,7 +187,7 @@ def test_the_summary_is_one_line_of_json_with_the_promised_keys() -> None:
     assert found["orders"] == 10
     assert found["fills"] == {"entry": 10, "stop_loss": 2, "take_profit": 6, "exit": 0}
     assert found["refused"] == {"cool_down": 1, "position_open": 10}
-    assert found["realized_pnl"] == "9.70"
+    assert found["realized_pnl"] == "9.7"
     assert found["clickhouse"] == {"bars": 240}
     assert set(found["latency_ms"]) == {"signal", "order", "fill"}
 

@@ -226,3 +226,52 @@ def test_the_live_view_is_drawn_in_a_terminal_and_given_back(data_dir: Path) -> 
         assert part in text, part
     after = text.rpartition("\x1b[?1049l")[2]
     assert "parked       0" in after, "the summary stands in the user's own screen"
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_parent_alone(data_dir: Path) -> None:
+    """A terminal interrupts its whole foreground group; workers and broker must get their end from us, in order."""
+    process = start(data_dir, "--summary", "json")
+    until_running(data_dir)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == ExitCode.OK, err
+    assert "starting it again" not in err
+    assert json.loads(out)["fills"]["stop_loss"] == 1, "the worker could publish its last record"
+
+
+def test_the_broker_is_started_again_when_it_ends(data_dir: Path) -> None:
+    process = start(data_dir)
+    until_running(data_dir)
+    (node,) = json.loads((data_dir / "broker" / "cluster.json").read_text())["ports"]
+    pid = json.loads((data_dir / "broker" / "node-1" / "pid.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until_seen(process, "the broker ended .*starting it again")
+    until_seen(process, "the broker answers again")
+    again = json.loads((data_dir / "broker" / "cluster.json").read_text())["ports"]
+    assert again == [node], "the same port, or its clients would never find it"
+    assert wakeline("down", "--data", str(data_dir)).returncode == ExitCode.OK
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == ExitCode.OK
+    assert nothing_lives(data_dir)
+
+
+def test_a_broker_started_before_is_used_and_left_running(data_dir: Path) -> None:
+    started = wakeline("broker", "start", "--data", str(data_dir))
+    assert started.returncode == ExitCode.OK, started.stderr
+    try:
+        process = start(data_dir, "--for", "1s", "--summary", "json")
+        out, err = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == ExitCode.OK, err
+        assert f"answers at {started.stdout.strip()}, which was running already" in err
+        assert json.loads(out)["orders"] == 1
+        assert wakeline("broker", "status", "--data", str(data_dir)).returncode == ExitCode.OK
+        # The same broker by its address, as one of yours elsewhere would be.
+        other = data_dir / "other"
+        process = start(other, "--broker", started.stdout.strip(), "--for", "1s", "--summary", "json")
+        out, err = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == ExitCode.OK, err
+        assert json.loads(out)["orders"] == 1
+        assert not (other / "broker").exists()
+    finally:
+        assert wakeline("broker", "stop", "--data", str(data_dir)).returncode == ExitCode.OK
+    assert nothing_lives(data_dir)

@@ -17,7 +17,7 @@ class FakeLog:
     """Topics as lists. Records sent are unconfirmed until flush or the partition's next send, like the real one's.
 
     kill_after: die (Killed) when this many rows have been sent in all; of the rows unconfirmed then, `survivors`
-    decides per partition how many landed (None: all).
+    decides per partition how many landed (None: all). With `stop`, an event, set that instead of dying.
     """
 
     def __init__(self, partitions: int = 4) -> None:
@@ -30,6 +30,7 @@ class FakeLog:
         self.beginnings: dict[tuple[str, int], int] = {}
         self.kill_after: int | None = None
         self.survivors: Any = None
+        self.stop: Any = None
         self.sends = 0
         self.flushes = 0
         self._confirmed: dict[tuple[str, int], int] = {}
@@ -58,8 +59,11 @@ class FakeLog:
         self._confirmed[topic, partition] = len(held)  # one batch on its way at a time
         for row in rows:
             if self.kill_after is not None and self.sends >= self.kill_after:
-                self._lose()
-                raise Killed
+                if self.stop is not None:
+                    self.stop.set()
+                else:
+                    self._lose()
+                    raise Killed
             held.append(row)
             self.sends += 1
 

@@ -15,7 +15,7 @@ from tests.sinks import samples
 from tests.sinks.conftest import LONG
 from tests.sinks.samples import record
 
-FILLS = 4_000
+FILLS = 1_200
 PARTITIONS = 2
 
 
@@ -27,7 +27,7 @@ def log_of(partition: int) -> dict[str, list[Record]]:
     """The log, the same at each start. Its writer was restarted twice and repeated 50 records each time."""
     status: list[Record] = []
     bars: list[Record] = []
-    for number in [*range(1_500), *range(1_450, 3_000), *range(2_950, FILLS)]:
+    for number in [*range(500), *range(450, 900), *range(850, FILLS)]:
         fill = samples.fill(number, fill_id=f"{partition}-{number}", realized_pnl=pnl_of(number))
         state = samples.order_status(number, order_id=f"{partition}-{number}")
         source = f"account@account-events/{partition}"
@@ -48,7 +48,7 @@ def main() -> None:
     at = {place: sink.position(*place) for place in logs}
     while True:
         for place, records in logs.items():
-            polled = records[at[place] : at[place] + chance.randrange(1, 400)]
+            polled = records[at[place] : at[place] + chance.randrange(1, 300)]
             if polled and sink.append(*place, polled):
                 raise AssertionError("nothing in this log is bad")
             at[place] += len(polled)

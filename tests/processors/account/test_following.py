@@ -410,3 +410,39 @@ def test_outputs_do_not_depend_on_the_order_in_which_things_were_made() -> None:
     one, two = World(*made, *rest), World(*made[1::-1], *made[:1:-1], *rest)
     assert as_text(one.outs) == as_text(two.outs)
     assert one.processor.encode(one.state) == two.processor.encode(two.state)
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        (account(kill_switch=True), RefusalReason.KILL_SWITCH),
+        (subscription(status="paused"), RefusalReason.PAUSED),
+        (subscription(status="closed"), RefusalReason.PAUSED),
+    ],
+)
+def test_stopping_cancels_entries_in_flight(stop: Any, reason: RefusalReason) -> None:
+    world = ready(subscription("bystander", "other"), account("other"), leader_event(1))
+    order = next(order for order in world.orders() if order.account == "acc")
+    world.give(stop)
+    assert [cancel.order_id for cancel in world.cancels()] == [order.order_id]
+    world.give(report(order, ReportKind.CANCELLED))
+    assert [(outcome.state, outcome.reason) for outcome in world.outcomes()] == [(OutcomeState.SKIPPED, reason)]
+
+
+def test_a_reverse_paused_meanwhile_closes_only() -> None:
+    world = opened(opposite="reverse")
+    world.give(leader_event(2, SELL))
+    exit_order = world.orders()[0]
+    world.give(subscription(status="paused"), fill(exit_order, "60000", trade="x"))
+    assert [(outcome.state, outcome.reason) for outcome in world.outcomes()] == [
+        (OutcomeState.REDUCED, RefusalReason.PAUSED)
+    ]
+
+
+def test_a_peak_seen_at_an_entry_counts_for_the_drawdown() -> None:
+    world = ready(account(max_drawdown="0.001", report_interval_ms=10_000_000), leader_event(1))
+    world.give(fill(world.orders()[0], "60000.1"), marks("61000", "61000.1"), subscription("other"))
+    world.give(leader_event(2, price="61000"))  # equity is 16 higher now, and somebody looks
+    world.give(marks("60500", "60500.1"), subscription("third"), leader_event(3, price="60500"))
+    refused = next(outcome for outcome in world.outcomes() if outcome.reason is RefusalReason.DRAWDOWN)
+    assert D(refused.numbers["peak_equity"]) == D("10015.9984")
