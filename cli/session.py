@@ -4,7 +4,7 @@ Entry points: `Session.run`, `Options`.
 
 1. Order of the start: lock of the data folder, left-over workers of a killed run, broker, topics, reader, workers.
 2. Order of the end: trading worker (its feed first), reader to the ends of the topics, sink's rows counted, sink,
-   broker; all within `END_BUDGET_S`. A second request ends everything at once.
+   broker; normally well within `END_BUDGET_S`, which bounds what may be cut short. A second request ends it at once.
 3. The parent decides nothing about trading: it may be killed at any moment, its children end with it.
 """
 
@@ -35,6 +35,8 @@ from streams.settings import Settings
 from streams.topics_admin import ensure_topics, load_catalogue
 
 END_BUDGET_S = 4.8
+# A worker that is slow, on a busy machine, is rather waited for than killed; the user has a second Ctrl-C.
+WORKER_END_S = 7.0  # a worker gives up on its own end after 6 s (streams/worker.py)
 TRADING_ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution")
 SINK_ROLES = ("sink",)
 LAG_ROLES = ("strategy", "leader", "account", "execution", "sink")
@@ -239,7 +241,7 @@ class Session:
         self._note("ending: the feed stops, orders in flight are finished")
         trading = [worker for worker in self._workers if worker.name == "trading"]
         for worker in trading:
-            await worker.stop(left(3.0))
+            await worker.stop(WORKER_END_S)
         if self._reader is not None and self._running_since_s is not None:
             unread = await self._reader.drain(left(0.8))
             if unread:
@@ -251,7 +253,7 @@ class Session:
                 self._tell(f"rows per table: {self._rows.trouble}")
             self.summary = self.model.summary(self._ran_s, rows)
         for worker in self._workers:
-            await worker.stop(left(1.5))
+            await worker.stop(WORKER_END_S)
         if self._reader is not None:
             await self._reader.stop()
         if self._cluster is not None and self._cluster_is_ours:

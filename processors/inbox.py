@@ -161,7 +161,9 @@ class InboxCore:
     def apply(self, inbox: Inbox, records: Sequence[Record]) -> list[Emit]:
         """Apply records in offset order; see `apply_columns`."""
         return self.apply_columns(
-            inbox, [record.value for record in records], [record.offset for record in records],
+            inbox,
+            [record.value for record in records],
+            [record.offset for record in records],
             [record.headers for record in records],
         )
 
@@ -266,8 +268,14 @@ class InboxCore:
                 del inbox.holes[source]
                 told.append(self._alert(inbox, "stream_healed", "info", f"{source}: the missing records arrived", {}))
             if verdict == "restart":
-                told.append(self._chain_alert(inbox, "stream_restarted", stamped, "began a new chain; look whether "
-                                              "what it sent before is complete"))
+                told.append(
+                    self._chain_alert(
+                        inbox,
+                        "stream_restarted",
+                        stamped,
+                        "began a new chain; look whether what it sent before is complete",
+                    )
+                )
             return True
         if verdict == "repeat":
             inbox.repeats += 1
@@ -281,8 +289,14 @@ class InboxCore:
         inbox.held += 1
         if before is not None and inbox.holes.get(source) is None:
             inbox.holes[source] = before
-            told.append(self._chain_alert(inbox, "stream_hole", stamped, "records are missing; its later ones wait "
-                                          "until it repeats them (restart the worker that runs it)"))
+            told.append(
+                self._chain_alert(
+                    inbox,
+                    "stream_hole",
+                    stamped,
+                    "records are missing; its later ones wait until it repeats them (restart the worker that runs it)",
+                )
+            )
         return False
 
     def _chain_alert(self, inbox: Inbox, kind: str, stamped: "Stamped", words: str) -> Out:

@@ -24,7 +24,6 @@ from typing import Any, Final, Protocol
 
 import aiokafka
 import faust
-from aiokafka.errors import KafkaError
 
 from streams.transport import TP, Batch, Transport
 
@@ -110,6 +109,7 @@ class Runner:
         self.progress: dict[TP, tuple[int, float]] = {}  # position and when it last moved (monotonic)
         self._on_failure = on_failure
         self._ticked = time.monotonic()
+        self._revocations = 0
         self._lanes: dict[TP, _Lane] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -156,7 +156,9 @@ class Runner:
         now, before = time.monotonic(), self._ticked
         self._ticked = now
         if now - before > self.app.conf.broker_session_timeout:
-            raise Frozen(f"this worker stood still for {now - before:.1f} s, longer than its session; it must start anew")
+            raise Frozen(
+                f"this worker stood still for {now - before:.1f} s, longer than its session; it must start anew"
+            )
 
     async def _apply(self, tp: TP, batch: Batch) -> None:
         self._check_frozen()
@@ -199,9 +201,13 @@ class Runner:
         """Load what was assigned and not yet loaded; called while nothing is delivered."""
         mine = {TP(tp.topic, tp.partition) for tp in self.app.consumer.assignment() if tp.topic in self.handler.topics}
         missing = mine - self.owned
-        if missing and self.failure is None:
+        if missing and self.failure is None and not self.app.stopping:
+            revocations = self._revocations
             await self.handler.assign(missing)
             await self._check_bounds(missing)
+            if revocations != self._revocations:  # taken away while it was loaded: another may own it by now
+                await self.handler.revoke(missing)
+                return
             now = time.monotonic()
             for tp in missing:
                 self.progress[tp] = (await self.handler.position(tp), now)
@@ -210,6 +216,7 @@ class Runner:
 
     async def revoked(self, tps: Collection[TP]) -> None:
         """Give partitions up, once their lanes are at rest."""
+        self._revocations += 1
         lost = {TP(tp.topic, tp.partition) for tp in tps} & self.owned
         self.owned -= lost
         for tp in lost:
@@ -311,6 +318,7 @@ class App(faust.App):
     stall_timeout_s: float = 60.0
     stopping: bool = False
     runner: Runner
+    consumer: Any  # streams.transport.Consumer
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -402,8 +410,6 @@ def build_app(
             await app.runner.assigned()
         except asyncio.CancelledError:
             raise
-        except KafkaError as error:
-            app.runner.fail(error)
         except BaseException as error:
             app.runner.fail(error)
 

@@ -14,12 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from processors.inbox import Emit
 
 MAX_BATCH_BYTES: Final = 256 * 1024
 MAX_REQUEST_BYTES: Final = 1_000_000
 """Of one record; below the broker's own limit."""
+
+
+BATCHED_FROM: Final = 32
+"""From this many records on, batches are built by us: four times cheaper per record than one `send` each."""
+
+Row = tuple[str, int, bytes, bytes | None, Sequence[tuple[str, bytes]]]
+"""Topic, partition, key, value (None deletes the key on a compacted topic), headers."""
 
 
 class PublishError(RuntimeError):
@@ -71,37 +79,66 @@ class Publisher:
         """
         if not emits:
             return
-        began = time.perf_counter()
-        offset, origin = -1, ()
-        records: list[tuple[str, int, bytes, bytes | None, Sequence[tuple[str, bytes]]]] = []
+        began, offset = time.perf_counter(), -1
+        origin: tuple[tuple[str, bytes], ...] = ()
+        records: list[Row] = []
         for emit in emits:
             if origin_us is not None and emit.offset != offset:
                 offset = emit.offset
-                origin = (("t0", b"%d" % origin_us(offset)),)  # type: ignore[assignment]
+                origin = (("t0", b"%d" % origin_us(offset)),)
             records.append((emit.topic, emit.partition, emit.key, emit.value, (*emit.headers, *origin)))
-        await self.send_all(records)
+        if len(records) < BATCHED_FROM:
+            await self.send_all(records)
+        else:
+            await self._send_batches(records)
         self.published += len(records)
         self.seconds += time.perf_counter() - began
 
-    async def send_all(
-        self, records: Sequence[tuple[str, int, bytes, bytes | None, Sequence[tuple[str, bytes]]]]
-    ) -> list[int]:
-        """Send (topic, partition, key, value, headers) in order; return their offsets.
+    async def send_all(self, records: Sequence[Row]) -> list[int]:
+        """Send in order; return the offsets.
 
         Raises:
             PublishError: a record was not acknowledged.
         """
-        if self._producer is None:
-            raise PublishError("the publisher is not started")
-        send, futures = self._producer.send, []
+        producer, futures = self._started(), []
         try:
             for topic, partition, key, value, headers in records:
-                futures.append(await send(topic, value, key=key, partition=partition, headers=list(headers)))
+                futures.append(await producer.send(topic, value, key=key, partition=partition, headers=list(headers)))
             return [(await future).offset for future in futures]
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
-            for future in futures:  # told here once, not again by each
-                future.add_done_callback(lambda done: done.cancelled() or done.exception())
-            topic, partition = records[len(futures) - 1][:2] if futures else records[0][:2]
+            _told(futures)
+            topic, partition = records[max(0, len(futures) - 1)][:2]
             raise PublishError(f"{topic}/{partition}: not acknowledged by the broker: {error!r}") from error
+
+    async def _send_batches(self, records: Sequence[Row]) -> None:
+        producer, futures = self._started(), []
+        by_partition: dict[tuple[str, int], list[Row]] = {}
+        for record in records:
+            by_partition.setdefault(record[:2], []).append(record)
+        place, now_ms = ("", 0), time.time_ns() // 1_000_000
+        try:
+            for place, rows in by_partition.items():
+                batch = producer.create_batch()
+                for _, _, key, value, headers in rows:
+                    if batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
+                        futures.append(await producer.send_batch(batch, place[0], partition=place[1]))
+                        batch = producer.create_batch()
+                        if batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
+                            raise MessageSizeTooLargeError(f"a record of {len(value or b'')} bytes")
+                futures.append(await producer.send_batch(batch, place[0], partition=place[1]))
+            for future in futures:
+                await future
+        except Exception as error:
+            _told(futures)
+            raise PublishError(f"{place[0]}/{place[1]}: not acknowledged by the broker: {error!r}") from error
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise PublishError("the publisher is not started")
+        return self._producer
+
+
+def _told(futures: Sequence["asyncio.Future[Any]"]) -> None:
+    """Take the errors of futures nobody awaits any more: the first was told."""
+    for future in futures:
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -181,9 +181,7 @@ class ProcessorHandler:
         if self._failure is not None:
             raise self._failure
 
-    def _measure(
-        self, part: _Partition, batch: Batch, emits: Sequence[Emit], step_s: float, publish_s: float
-    ) -> None:
+    def _measure(self, part: _Partition, batch: Batch, emits: Sequence[Emit], step_s: float, publish_s: float) -> None:
         metrics, inbox = self.metrics, part.inbox
         assert metrics is not None
         metrics.records(self.core.topic, len(batch))

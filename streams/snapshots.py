@@ -192,7 +192,9 @@ class Ledger:
         packed = b"".join(
             self._rows[piece_key(self.partition, manifest.snapshot, number)] for number in range(len(manifest.pieces))
         )
-        return Snapshot(manifest.snapshot, manifest.position, zlib.decompress(packed), manifest.version, self._clean(manifest))
+        return Snapshot(
+            manifest.snapshot, manifest.position, zlib.decompress(packed), manifest.version, self._clean(manifest)
+        )
 
     def _clean(self, manifest: Manifest) -> bool:
         return manifest.clean and manifest.opened == self.opened
@@ -237,7 +239,15 @@ def position_of(snapshot: str) -> int:
 
 
 def rows_of(
-    partition: int, position: int, data: bytes, *, version: Version, clean: bool, opened: int, token: str, now_ms: int,
+    partition: int,
+    position: int,
+    data: bytes,
+    *,
+    version: Version,
+    clean: bool,
+    opened: int,
+    token: str,
+    now_ms: int,
     size: int = PIECE_BYTES,
 ) -> tuple[str, list[Row]]:
     """Return the snapshot id and the records of a set, in the order they must be written: the manifest is last."""
@@ -303,7 +313,10 @@ def _id(snapshot: Snapshot | None) -> str | None:
 
 
 class SnapshotStore:
-    """Reads and writes the states of one role, whose inbox is the topic `inbox`. One `load` or `save` at a time per partition."""
+    """Reads and writes the states of one role, whose inbox is the topic `inbox`.
+
+    One `load` or `save` at a time per partition.
+    """
 
     def __init__(
         self,

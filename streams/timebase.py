@@ -1,13 +1,16 @@
 """Log time: the one time base of a data folder, kept in its `timebase.json`.
 
 Entry points: `TimeBase.open` (whoever starts a run), `TimeBase.load` (every other process of that run),
-`TimeBase.now_ms`, `TimeBase.wall_s`, `check_live_clock`.
+`TimeBase.start`, `TimeBase.now_ms`, `TimeBase.wall_s`, `check_live_clock`.
 
 1. One data folder, one time: its kind and its feed are written down once; another one is refused by name.
 2. live: log time is wall time. replayed: log time = log origin + (wall - wall origin) x speed. Speed "max" (None):
    log time is the largest time published; the feed and every reader tell what they saw through `observe`.
 3. Between runs log time stands still: a later run begins where the log ended (`tail_ms`), also when its speed differs.
-4. Within a process `now_ms` never falls, whatever the wall clock does.
+   It stands until `start` too, so that what takes seconds to start does not find itself behind the market.
+4. Other processes see within a second (while it stands: at once) that the file was written anew: the feed may end and
+   come back, at another speed, while they run on.
+5. Within a process `now_ms` never falls, whatever the wall clock or the file does.
 """
 
 import os
@@ -20,6 +23,7 @@ import msgspec
 
 FILE_NAME: Final = "timebase.json"
 MAX_LIVE_DRIFT_MS: Final = 2_000
+_LOOK_S: Final = 1.0  # how often the file is looked at while log time runs
 
 Kind = Literal["live", "replayed"]
 
@@ -29,7 +33,8 @@ class TimeBaseError(RuntimeError):
 
 
 class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What timebase.json holds. Times are milliseconds since the epoch, `speed` null means max.
+    """What timebase.json holds. Times are milliseconds since the epoch; `speed` null is max, `wall_origin_ms` null
+    means that log time has not started yet.
 
     `feed_origin_ms` is the log time of the feed's first record: it never changes, so a feed's times are shifted alike
     in every run. `position` and `position_ms`: how far the feed had come when it last wrote that down here, for the
@@ -41,7 +46,7 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     feed: str
     feed_origin_ms: int
     log_origin_ms: int
-    wall_origin_ms: int
+    wall_origin_ms: int | None
     speed: float | None
     position: int = -1
     position_ms: int = 0
@@ -55,6 +60,8 @@ class TimeBase:
         self._state = state
         self._wall = wall
         self._seen_ms = state.log_origin_ms if state.kind == "replayed" else 0
+        self._looked_s = wall()
+        self._written_ns = _written(path)
 
     @classmethod
     def open(
@@ -66,6 +73,7 @@ class TimeBase:
         tail_ms: int | None = None,
         *,
         feed: str = "",
+        started: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> "TimeBase":
         """Begin a run: make the time base of `data_dir`, or go on in it. Once per run; other processes `load`.
@@ -76,6 +84,7 @@ class TimeBase:
             tail_ms: largest `now_ms` in the log, if it holds any; log time goes on from there.
                 Read from every topic that is stamped with it (streams.feeds.publisher.open_timebase does).
             feed: identity of the feed whose times these are.
+            started: False: replayed time stands at its origin until `start`.
 
         Raises:
             TimeBaseError: other kind or feed than the folder's, a log without its time base, an unreadable file.
@@ -91,7 +100,7 @@ class TimeBase:
             _same_time(path, state, kind, feed)
             if kind == "replayed":
                 state.log_origin_ms = max(filter(None, (tail_ms, state.position_ms)), default=state.feed_origin_ms)
-                state.wall_origin_ms = wall_ms
+                state.wall_origin_ms = wall_ms if started else None
                 state.speed = speed
         else:
             if tail_ms is not None and kind == "replayed":
@@ -106,7 +115,7 @@ class TimeBase:
                 feed=feed,
                 feed_origin_ms=origin,
                 log_origin_ms=origin,
-                wall_origin_ms=wall_ms,
+                wall_origin_ms=wall_ms if started or kind == "live" else None,
                 speed=speed,
             )
         base = cls(path, state, wall)
@@ -165,18 +174,47 @@ class TimeBase:
         """Position and log time that `save_progress` wrote last; (-1, 0) if never."""
         return self._state.position, self._state.position_ms
 
+    def start(self) -> None:
+        """Let log time run from where it stands; nothing if it runs already. The feed calls it when it has a record."""
+        if self._state.wall_origin_ms is None:
+            self._state.wall_origin_ms = round(self._wall() * 1000)
+            self._write()
+
     def now_ms(self) -> int:
         """Return log time in milliseconds since the epoch; it never falls within a process."""
-        state = self._state
-        if state.kind == "live":
-            now = int(self._wall() * 1000)
-        elif state.speed is None:
-            return self._seen_ms
+        wall = self._wall()
+        if self._state.kind == "live":
+            now = int(wall * 1000)
         else:
-            now = state.log_origin_ms + int((self._wall() * 1000 - state.wall_origin_ms) * state.speed)
+            self._look(wall)
+            state = self._state
+            if state.speed is None or state.wall_origin_ms is None:
+                return self._seen_ms
+            now = state.log_origin_ms + int((wall * 1000 - state.wall_origin_ms) * state.speed)
         if now > self._seen_ms:
             self._seen_ms = now
         return self._seen_ms
+
+    def _look(self, wall: float) -> None:
+        """Take over what another process wrote into the file; one that is gone or unreadable is left for its opener."""
+        if self._state.wall_origin_ms is not None and abs(wall - self._looked_s) < _LOOK_S:
+            return
+        self._looked_s = wall
+        written_ns = _written(self.path)
+        if written_ns in (0, self._written_ns):
+            return
+        self._written_ns = written_ns
+        try:
+            state = _read(self.path)
+        except TimeBaseError:
+            return
+        if (state.kind, state.feed, state.feed_origin_ms) == (
+            self._state.kind,
+            self._state.feed,
+            self._state.feed_origin_ms,
+        ):
+            self._state = state
+            self._seen_ms = max(self._seen_ms, state.log_origin_ms)
 
     def observe(self, now_ms: int) -> None:
         """Tell the largest `now_ms` published or read; moves replayed time forward, never live time."""
@@ -184,12 +222,17 @@ class TimeBase:
             self._seen_ms = now_ms
 
     def wall_s(self, now_ms: int) -> float:
-        """Return the wall time (seconds since the epoch) at which log time is `now_ms`; minus infinity at "max"."""
+        """Return the wall time (seconds since the epoch) at which log time is `now_ms`.
+
+        Minus infinity at "max": it has come; infinity for a later time while log time stands.
+        """
         state = self._state
         if state.kind == "live":
             return now_ms / 1000
         if state.speed is None:
             return float("-inf")
+        if state.wall_origin_ms is None:
+            return float("inf") if now_ms > self._seen_ms else float("-inf")
         return (state.wall_origin_ms + (now_ms - state.log_origin_ms) / state.speed) / 1000
 
     def seconds_until(self, now_ms: int) -> float:
@@ -210,6 +253,7 @@ class TimeBase:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, self.path)
+        self._written_ns = _written(self.path)
 
 
 def check_live_clock(broker_ms: int, wall_ms: int | None = None) -> None:
@@ -249,6 +293,13 @@ def _read(path: Path) -> _File:
     if state.version != 1:
         raise TimeBaseError(f"{path} has version {state.version}, this build knows 1: upgrade, or use --reset")
     return state
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _utc(now_ms: int) -> str:

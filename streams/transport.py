@@ -121,7 +121,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self._ensure_consumer()._fetcher._records = _Fetched()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        conf, app = self.app.conf, self.app
+        app: Any = self.app
+        conf = app.conf
         self._assignor = RoundRobinPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -163,6 +164,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     """Packs each fetch into batches, and seeks where the handler says."""
+
+    app: Any  # streams.app.App
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._applied: dict[TP, int] = {}  # next offset to commit
@@ -235,6 +238,8 @@ class _Carrier:
 
 class Producer(driver.Producer):
     """Faust's own producer, which we send nothing with (streams/producer.py does); it starts with every app."""
+
+    app: Any
 
     def _settings_auth(self) -> Mapping[str, Any]:
         return dict(self.app.client_options) or {"security_protocol": "PLAINTEXT"}

@@ -9,12 +9,13 @@ Entry point: `run(settings, roles, name) -> exit code`.
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from schemas.topics import Catalogue
 from streams.app import App, BatchHandler, build_app
@@ -142,18 +143,11 @@ class Worker:
         return self.settings.feed
 
     async def _handler(self, role: str) -> BatchHandler:
-        if role == "execution":
-            from streams.agents.execution import build
-
-            handler, closer = await build(self)
+        if role in ("execution", "sink"):
+            agent = importlib.import_module(f"streams.agents.{role}")  # only the worker that runs it pays for it
+            handler, closer = await agent.build(self)
             self._closers.append(closer)
-            return handler
-        if role == "sink":
-            from streams.agents.sink import build as build_sink
-
-            handler, closer = await build_sink(self)
-            self._closers.append(closer)
-            return handler
+            return cast(BatchHandler, handler)
         from streams.agents import account, leader, strategy
 
         shell = (self.catalogue.topics, self.publisher)

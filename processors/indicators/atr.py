@@ -5,7 +5,7 @@ range[t], the first being the sum of the first `period` ranges; atr = sum / peri
 Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978); TA-Lib `ATR`.
 Warm-up: the first value comes with bar period + 1 (the first bar has no close before it), exact to TA-Lib from there.
 ta `AverageTrueRange` counts high - low of the first bar as a range and starts one bar earlier; the difference is below
-1e-9 of the price after some 20 * period bars.
+1e-9 of the price after some 11 * period bars.
 """
 
 from typing import Any

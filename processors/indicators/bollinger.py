@@ -5,8 +5,8 @@ lower = middle +- deviations * deviation. The variance (deviation squared) is a 
 Source: John Bollinger; TA-Lib `BBANDS` with a simple average, ta `BollingerBands`.
 Warm-up: the first values come with bar `period`. TA-Lib and ta agree from that bar on.
 
-The sum of squared distances is moved with the window (Welford's update for a sliding window), not taken from a sum of
-squares: at a price of 60,000 and a deviation of 0.1 the difference of two sums near 4e9 has no correct digit left.
+The sum of squared distances is moved with the window (Welford's update for a sliding window), not taken as the
+difference of two large sums: at a price of 60,000 and a deviation of 0.1 that would have few correct digits left.
 """
 
 from math import sqrt
@@ -16,9 +16,9 @@ from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
 
 
 class Bollinger:
-    """Running state: the window as a ring, its mean and its sum of squared distances."""
+    """Running state: the window as a ring, how far its mean is from the anchor, and its sum of squared distances."""
 
-    __slots__ = ("count", "deviations", "mean", "period", "ring", "share", "spread")
+    __slots__ = ("anchor", "count", "deviations", "offset", "period", "ring", "share", "spread")
 
     def __init__(self, period: int, deviations: float) -> None:
         self.period = period
@@ -26,7 +26,7 @@ class Bollinger:
         self.deviations = float(deviations)
         self.count = 0
         self.ring = [0.0] * period
-        self.mean = self.spread = 0.0
+        self.anchor = self.offset = self.spread = 0.0
 
     def update(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
         """Take one closed bar."""
@@ -34,18 +34,24 @@ class Bollinger:
         old = self.ring[slot]
         self.ring[slot] = close
         self.count += 1
-        if self.count % REFRESH_EVERY == 0 or self.count <= self.period:
-            if self.count >= self.period:
-                oldest = self.count % self.period
-                window = self.ring[oldest:] + self.ring[:oldest]
-                self.mean = in_order_sum(window) / self.period
-                self.spread = in_order_sum((value - self.mean) * (value - self.mean) for value in window)
+        fresh = self.count % REFRESH_EVERY == 0
+        if fresh or self.count == 1:
+            self.anchor = close
+        if fresh or self.count <= self.period:
+            self._refresh()
             return
-        before = self.mean
-        self.mean = before + (close - old) * self.share
-        self.spread += (close - old) * ((close - self.mean) + (old - before))
+        before = self.offset
+        self.offset = before + (close - old) * self.share
+        self.spread += (close - old) * ((close - self.anchor - self.offset) + (old - self.anchor - before))
         if self.spread < 0.0:  # rounding, when the window has become flat
             self.spread = 0.0
+
+    def _refresh(self) -> None:
+        if self.count >= self.period:
+            oldest = self.count % self.period
+            window = [value - self.anchor for value in self.ring[oldest:] + self.ring[:oldest]]
+            self.offset = in_order_sum(window) / self.period
+            self.spread = in_order_sum((value - self.offset) * (value - self.offset) for value in window)
 
     def values(self) -> tuple[float, ...] | None:
         """Return (bollinger_lower, bollinger_middle, bollinger_upper, bollinger_variance)."""
@@ -53,17 +59,18 @@ class Bollinger:
             return None
         variance = self.spread * self.share
         reach = self.deviations * sqrt(variance)
-        return self.mean - reach, self.mean, self.mean + reach, variance
+        mean = self.anchor + self.offset
+        return mean - reach, mean, mean + reach, variance
 
     def dump(self) -> list[Any]:
         """Return the state."""
-        return [self.period, self.deviations, self.count, self.mean, self.spread, list(self.ring)]
+        return [self.period, self.deviations, self.count, self.anchor, self.offset, self.spread, list(self.ring)]
 
 
 def load(dump: list[Any]) -> Bollinger:
     """Inverse of `dump`."""
     bands = Bollinger(dump[0], dump[1])
-    _, _, bands.count, bands.mean, bands.spread, ring = dump
+    _, _, bands.count, bands.anchor, bands.offset, bands.spread, ring = dump
     bands.ring = list(ring)
     return bands
 

@@ -5,7 +5,7 @@ the first `period` closes.
 Source: TA-Lib `EMA` (default, unstable period 0).
 Warm-up: the first value comes with bar `period`, exact to TA-Lib from there. ta `EMAIndicator` starts from the first
 close instead; the difference shrinks by 1 - 2/(period+1) per bar and is below 1e-9 of the price after some
-11 * period bars (see docs/adding-an-indicator.md).
+8 * period bars (measured: docs/adding-an-indicator.md).
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ first `signal` macd values.
 Source: Gerald Appel, Technical Analysis: Power Tools for Active Investors (2005); the EMA is TA-Lib's.
 Warm-up: the first values come with bar slow + signal - 1, and macd is exact to TA-Lib's `EMA(fast) - EMA(slow)` from
 there. TA-Lib `MACD` starts the fast average late (from the last `fast` of the first `slow` closes) and ta `MACD` starts
-each average from a single value; both agree to 1e-9 of the price after some 11 * slow bars.
+each average from a single value; both agree to 1e-9 of the price after some 8 * slow bars.
 """
 
 from typing import Any

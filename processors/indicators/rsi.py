@@ -5,7 +5,7 @@ sum[t] = sum[t-1] * (period - 1) / period + x[t], the first being the sum of the
 averages are these sums over the period; the ratio is the same.)
 Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978); TA-Lib `RSI`.
 Warm-up: the first value comes with bar period + 1, exact to TA-Lib from there. ta `RSIIndicator` starts both averages
-from zero at the first bar; the difference is below 1e-9 after some 22 * period bars.
+from zero at the first bar; the difference is below 1e-9 after some 20 * period bars.
 A market that does not move (gain + loss not above period * 1e-14, TA-Lib's own limit) has the neutral value 50;
 TA-Lib says 0 there, which would read as deeply oversold, ta says 100.
 """

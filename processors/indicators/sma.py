@@ -11,16 +11,16 @@ from processors.indicators import REFRESH_EVERY, IndicatorSpec, in_order_sum
 
 
 class Sma:
-    """Running state: the window as a ring, and its mean."""
+    """Running state: the window as a ring, and how far its mean is from the anchor."""
 
-    __slots__ = ("count", "mean", "period", "ring", "share")
+    __slots__ = ("anchor", "count", "offset", "period", "ring", "share")
 
     def __init__(self, period: int) -> None:
         self.period = period
         self.share = 1.0 / period
         self.count = 0
         self.ring = [0.0] * period
-        self.mean = 0.0
+        self.anchor = self.offset = 0.0
 
     def update(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
         """Take one closed bar."""
@@ -28,25 +28,29 @@ class Sma:
         old = self.ring[slot]
         self.ring[slot] = close
         self.count += 1
-        if self.count % REFRESH_EVERY == 0 or self.count == self.period:
+        fresh = self.count % REFRESH_EVERY == 0
+        if fresh or self.count == 1:
+            self.anchor = close
+        if fresh or self.count == self.period:
             oldest = self.count % self.period
-            self.mean = in_order_sum(self.ring[oldest:] + self.ring[:oldest]) / self.period
+            window = self.ring[oldest:] + self.ring[:oldest]
+            self.offset = in_order_sum(value - self.anchor for value in window) / self.period
         else:
-            self.mean += (close - old) * self.share
+            self.offset += (close - old) * self.share
 
     def values(self) -> tuple[float, ...] | None:
         """Return (sma,)."""
-        return (self.mean,) if self.count >= self.period else None
+        return (self.anchor + self.offset,) if self.count >= self.period else None
 
     def dump(self) -> list[Any]:
         """Return the state."""
-        return [self.period, self.count, self.mean, list(self.ring)]
+        return [self.period, self.count, self.anchor, self.offset, list(self.ring)]
 
 
 def load(dump: list[Any]) -> Sma:
     """Inverse of `dump`."""
     sma = Sma(dump[0])
-    _, sma.count, sma.mean, ring = dump
+    _, sma.count, sma.anchor, sma.offset, ring = dump
     sma.ring = list(ring)
     return sma
 

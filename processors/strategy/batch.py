@@ -45,7 +45,6 @@ class BatchKernel:
     def __init__(self, params: StrategyParams) -> None:
         self._plan = KernelPlan(params)
         self.kernel = self._plan.new()
-        self._bars = 0
 
     def run(self, open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> BatchResult:
         """Take closed bars (float64 arrays of one length); for ticks, give the price in all four places.
@@ -60,11 +59,10 @@ class BatchKernel:
         codes = np.zeros(bars, dtype=np.int8)
         values = np.full((len(self._plan.names), bars), np.nan)
         compiled = _compiled() if isinstance(self.kernel, FusedKernel) else None
-        slow = bars if compiled is None else min(bars, max(self._plan.ready_after - self._bars, 0))
+        slow = bars if compiled is None else min(bars, max(self._plan.ready_after - self.kernel.report()[0], 0))
         self._run_live(columns, slow, codes, values)
         if compiled is not None and slow < bars:
             self._run_compiled(compiled, columns, slow, codes, values)
-        self._bars += bars
         return BatchResult(codes, values, self._plan.names)
 
     def _run_live(self, columns: list[Floats], end: int, codes: npt.NDArray[np.int8], values: Floats) -> None:
@@ -118,7 +116,8 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
     atr_period: float, deviations: float, codes: Any, values: Any,
 ) -> tuple[int, int]:  # fmt: skip
     """Advance over closes[start:]; writes floats, ring, codes and values in place, returns (bars taken, zone)."""
-    before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow, mean, spread, sma_fast, sma_slow = floats
+    before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow, anchor, offset = floats[:11]
+    spread, fast_offset, slow_offset = floats[11:]
     rsi_keep, atr_keep, motionless, fast_alpha, slow_alpha, line_alpha, ema_fast_alpha, ema_slow_alpha = numbers[:8]
     band_share, fast_share, slow_share, inner = numbers[9], numbers[11], numbers[13], numbers[14]
     band_period, fast_period, slow_period = int(numbers[8]), int(numbers[10]), int(numbers[12])
@@ -147,35 +146,34 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
         ring[slot] = close
         if count & last_before_refresh == last_before_refresh:
             count += 1
-            mean = sma_fast = sma_slow = spread = 0.0
+            anchor = close
+            offset = fast_offset = slow_offset = spread = 0.0
             for back in range(band_period, 0, -1):
-                mean += ring[(count - back) & mask]
-            mean /= band_period
+                offset += ring[(count - back) & mask] - anchor
+            offset /= band_period
             for back in range(band_period, 0, -1):
-                distance = ring[(count - back) & mask] - mean
+                distance = ring[(count - back) & mask] - anchor - offset
                 spread += distance * distance
             for back in range(fast_period, 0, -1):
-                sma_fast += ring[(count - back) & mask]
-            sma_fast /= fast_period
+                fast_offset += ring[(count - back) & mask] - anchor
+            fast_offset /= fast_period
             for back in range(slow_period, 0, -1):
-                sma_slow += ring[(count - back) & mask]
-            sma_slow /= slow_period
-            distance = close - mean
+                slow_offset += ring[(count - back) & mask] - anchor
+            slow_offset /= slow_period
         else:
             count += 1
-            sma_slow += (close - ring[(slot - slow_period) & mask]) * slow_share
+            slow_offset += (close - ring[(slot - slow_period) & mask]) * slow_share
             old = ring[(slot - band_period) & mask]
             change = close - old
-            old -= mean
-            mean += change * band_share
-            distance = close - mean
-            spread += change * (distance + old)
+            old = old - anchor - offset
+            offset += change * band_share
+            spread += change * ((close - anchor - offset) + old)
             if spread < 0.0:
                 spread = 0.0
             if shared_window:
-                sma_fast = mean
+                fast_offset = offset
             else:
-                sma_fast += (close - ring[(slot - fast_period) & mask]) * fast_share
+                fast_offset += (close - ring[(slot - fast_period) & mask]) * fast_share
         movement = gain + loss
         rsi = 100.0 * gain / movement if movement > motionless else 50.0
         if rsi < low_rsi:
@@ -190,6 +188,8 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
             zone += 27
         variance = spread * band_share
         edge = variance * inner
+        mean, sma_fast, sma_slow = anchor + offset, anchor + fast_offset, anchor + slow_offset
+        distance = close - mean
         if distance * distance < edge or edge <= flat * (mean * mean):
             zone += 9
         elif distance > 0.0:
@@ -209,6 +209,6 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
         values[7, place], values[8, place], values[9, place] = variance, sma_fast, sma_slow
         values[10, place], values[11, place], values[12, place] = ema_fast, ema_slow, true_range / atr_period
     floats[0], floats[1], floats[2], floats[3], floats[4], floats[5] = before, gain, loss, true_range, fast, slow
-    floats[6], floats[7], floats[8], floats[9] = line, ema_fast, ema_slow, mean
-    floats[10], floats[11], floats[12] = spread, sma_fast, sma_slow
+    floats[6], floats[7], floats[8], floats[9] = line, ema_fast, ema_slow, anchor
+    floats[10], floats[11], floats[12], floats[13] = offset, spread, fast_offset, slow_offset
     return count, zone

@@ -74,10 +74,11 @@ class State(NamedTuple):
     macd_line: float
     ema_fast: float
     ema_slow: float
-    band_mean: float
+    anchor: float
+    band_offset: float
     band_spread: float
-    sma_fast: float
-    sma_slow: float
+    sma_fast_offset: float
+    sma_slow_offset: float
     ring: "array[float]"
 
 
@@ -154,10 +155,11 @@ class KernelPlan:
             macd_line=macd.line,
             ema_fast=values["ema_fast"],
             ema_slow=values["ema_slow"],
-            band_mean=bands.mean,
+            anchor=bands.anchor,
+            band_offset=bands.offset,
             band_spread=bands.spread,
-            sma_fast=values["sma_fast"],
-            sma_slow=values["sma_slow"],
+            sma_fast_offset=parts["sma_fast"].offset,
+            sma_slow_offset=parts["sma_slow"].offset,
             ring=ring,
         )
 
@@ -168,17 +170,18 @@ class KernelPlan:
         macd = state.macd_fast - state.macd_slow
         variance = state.band_spread * (1.0 / params.bollinger_period)
         reach = params.bollinger_deviations * sqrt(variance)
+        middle = state.anchor + state.band_offset
         return {
             "rsi": 100.0 * state.gain / movement if movement > MOTIONLESS * params.rsi_period else 50.0,
             "macd": macd,
             "macd_signal": state.macd_line,
             "macd_histogram": macd - state.macd_line,
-            "bollinger_lower": state.band_mean - reach,
-            "bollinger_middle": state.band_mean,
-            "bollinger_upper": state.band_mean + reach,
+            "bollinger_lower": middle - reach,
+            "bollinger_middle": middle,
+            "bollinger_upper": middle + reach,
             "bollinger_variance": variance,
-            "sma_fast": state.sma_fast,
-            "sma_slow": state.sma_slow,
+            "sma_fast": state.anchor + state.sma_fast_offset,
+            "sma_slow": state.anchor + state.sma_slow_offset,
             "ema_fast": state.ema_fast,
             "ema_slow": state.ema_slow,
             "atr": state.true_range / params.atr_period,
@@ -263,14 +266,17 @@ def _not_warm(close: float | None) -> Any:
 
 
 def _refreshed(params: StrategyParams, ring: "array[float]", count: int) -> tuple[float, float, float, float]:
-    """Return (band mean, band spread, fast SMA, slow SMA) made afresh (processors/indicators, invariant 4)."""
+    """Return (band offset, band spread, offsets of both SMAs) made afresh with the newest close as anchor.
+
+    See invariant 4 of processors/indicators.
+    """
     oldest = count % len(ring)
-    window = ring[oldest:] + ring[:oldest]
+    window = [close - ring[oldest - 1] for close in ring[oldest:] + ring[:oldest]]
     sma_fast = in_order_sum(window[-params.sma_fast :]) / params.sma_fast
     sma_slow = in_order_sum(window[-params.sma_slow :]) / params.sma_slow
     window = window[-params.bollinger_period :]
-    mean = in_order_sum(window) / params.bollinger_period
-    return mean, in_order_sum((close - mean) * (close - mean) for close in window), sma_fast, sma_slow
+    offset = in_order_sum(window) / params.bollinger_period
+    return offset, in_order_sum((close - offset) * (close - offset) for close in window), sma_fast, sma_slow
 
 
 def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicator would double its cost
@@ -278,15 +284,16 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
 ) -> Generator[Any, float | None, None]:
     """Advance by each close sent; see the module header. `bar` gives high and low, but for ticks."""
     (count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow,
-     mean, spread, sma_fast, sma_slow, ring) = state  # fmt: skip
+     anchor, offset, spread, fast_offset, slow_offset, ring) = state  # fmt: skip
     (codes, mask, ticks, shared_emas, shared_window, rsi_keep, atr_keep, motionless, fast_alpha, slow_alpha,
-     line_alpha, ema_fast_alpha, ema_slow_alpha, band_period, band_share, fast_period, fast_share, slow_period,
-     slow_share, inner, oversold, low_rsi, high_rsi, overbought, flat, last_before_refresh) = plan.constants  # fmt: skip
+     line_alpha, ema_fast_alpha, ema_slow_alpha, band_period, band_share, fast_period, fast_share,
+     slow_period, slow_share, inner, oversold, low_rsi, high_rsi, overbought, flat,
+     last_before_refresh) = plan.constants  # fmt: skip
     while True:
         close = yield codes[zone]
         while close is None:
-            close = yield State(count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow, mean,
-                                spread, sma_fast, sma_slow, ring)  # fmt: skip
+            close = yield State(count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow,
+                                anchor, offset, spread, fast_offset, slow_offset, ring)  # fmt: skip
         change = close - before
         if change > 0.0:
             gain = gain * rsi_keep + change
@@ -315,23 +322,22 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         ring[slot] = close
         if count & last_before_refresh == last_before_refresh:
             count += 1
-            mean, spread, sma_fast, sma_slow = _refreshed(plan.params, ring, count)
-            distance = close - mean
+            anchor = close
+            offset, spread, fast_offset, slow_offset = _refreshed(plan.params, ring, count)
         else:
             count += 1
-            sma_slow += (close - ring[slot - slow_period]) * slow_share
+            slow_offset += (close - ring[slot - slow_period]) * slow_share
             old = ring[slot - band_period]
             change = close - old
-            old -= mean
-            mean += change * band_share
-            distance = close - mean
-            spread += change * (distance + old)
+            old = old - anchor - offset
+            offset += change * band_share
+            spread += change * ((close - anchor - offset) + old)
             if spread < 0.0:
                 spread = 0.0
             if shared_window:
-                sma_fast = mean
+                fast_offset = offset
             else:
-                sma_fast += (close - ring[slot - fast_period]) * fast_share
+                fast_offset += (close - ring[slot - fast_period]) * fast_share
         rsi = gain + loss
         rsi = 100.0 * gain / rsi if rsi > motionless else 50.0
         if rsi < low_rsi:
@@ -345,17 +351,22 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         elif macd <= line:
             zone += 27
         old = spread * band_share * inner
-        if distance * distance < old or old <= flat * (mean * mean):
+        middle = anchor + offset
+        distance = close - middle
+        if distance * distance < old or old <= flat * (middle * middle):
             zone += 9
         elif distance > 0.0:
             zone += 18
-        if sma_fast < sma_slow:
+        if not shared_window:
+            middle = anchor + fast_offset
+        old = anchor + slow_offset
+        if middle < old:
             zone += 6
-        elif sma_fast <= sma_slow:
+        elif middle <= old:
             zone += 3
         if ema_fast < ema_slow:
             zone += 2
         elif ema_fast <= ema_slow:
             zone += 1
         # What is dropped now is in the cache; left in these names it would be fetched again at the next bar.
-        close = change = macd = rsi = old = distance = 0.0
+        close = change = macd = rsi = old = distance = middle = 0.0

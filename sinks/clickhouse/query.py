@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sinks.clickhouse.errors import SinkBroken
+from sinks.clickhouse.errors import SinkBroken, SinkUnavailable
 from sinks.clickhouse.params import ClickHouseParams
 from sinks.clickhouse.reader import QueryReader, QueryRefused
 
@@ -59,8 +59,8 @@ def _refusal(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> web.Resp
 def routes(sink: Answers) -> list[web.RouteDef]:
     """Return the routes of the process that holds the sink: POST /query, body `{"sql": "...", "format": "json"}`.
 
-    200 with the answer; 400 `{"error": "..."}` in ClickHouse's words; 415 unless the body is declared as JSON, which
-    keeps pages of other origins from asking through a browser.
+    200 with the answer; 400 `{"error": "..."}` in ClickHouse's words; 503 while there is no ClickHouse to ask; 415
+    unless the body is declared as JSON, which keeps pages of other origins from asking through a browser.
     """
 
     async def query(request: web.Request) -> web.Response:
@@ -77,6 +77,8 @@ def routes(sink: Answers) -> list[web.RouteDef]:
             return _refusal(f'the body must be {{"sql": "...", "format": "json"}}: {error}')
         except QueryRefused as error:
             return _refusal(str(error))
+        except (SinkBroken, SinkUnavailable) as error:
+            return _refusal(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
         return web.Response(body=answer, content_type=content_type, charset="utf-8")
 
     return [web.post("/query", query)]

@@ -1,0 +1,1 @@
+"""One file per role: what it runs and on which inbox."""

@@ -57,7 +57,7 @@ class Intake:
 class ExecutionHandler:
     """Claims partitions of `orders`, feeds the engine, relays its outbox."""
 
-    topics = ("orders",)
+    topics: tuple[str, ...] = ("orders",)
 
     def __init__(
         self,

@@ -50,8 +50,8 @@ class SinkHandler:
         """A hole in what is analysed is told, never stepped over in silence."""
         raise PositionLost(
             f"{tp.topic}/{tp.partition}: ClickHouse stands at offset {self._positions[tp]}, the log begins at "
-            f"{beginning}: rows between them are gone. Raise the topic's retention; to accept the hole, insert the "
-            f"position {beginning} for this partition into sink_positions"
+            f"{beginning}: rows between them are gone. Raise the topic's retention; to go on without them, start with "
+            f"another ClickHouse database, which is filled from what the log still holds"
         )
 
     async def revoke(self, tps: Collection[TP]) -> None:
@@ -59,6 +59,7 @@ class SinkHandler:
         await self._call(self._sink.flush)
         for tp in tps:
             self._positions.pop(tp, None)
+            await self._call(self._sink.release, tp.topic, tp.partition)
 
     async def idle(self) -> None:
         """Flush when enough rows or time have gathered."""
@@ -82,7 +83,9 @@ class SinkHandler:
         rows = []
         for offset, reason in bad:
             out = parked(tp.topic, tp.partition, offset, values[offset], f"sink: {reason}", 0)
-            rows.append(Emit(out.topic, 0, out.key.encode(), encode(out.value), (), offset))
+            # A stamp without a chain: a repeat after a crash is recognised, and nothing else is claimed.
+            stamp = (("src", b"sink@%s/%d" % (tp.topic.encode(), tp.partition)), ("st", b"%d.0" % offset))
+            rows.append(Emit(out.topic, 0, out.key.encode(), encode(out.value), stamp, offset))
         await self._publisher.publish(rows)
 
 
@@ -94,6 +97,7 @@ async def build(worker: Any) -> tuple[SinkHandler, Callable[[], Awaitable[None]]
     worker.http.app.add_routes(routes(sink))
 
     async def close() -> None:
+        sink.stop()  # breaks the wait for a server that does not answer
         await handler.query(sink.close)
 
     return handler, close

@@ -31,9 +31,7 @@ INTERVAL_MS: Final = {
 }
 """Names of bar intervals that files may have, with their length."""
 
-Interval = Literal[
-    "1s", "5s", "15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"
-]
+Interval = Literal["1s", "5s", "15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"]
 
 
 class FeedParams(BaseModel):

@@ -37,12 +37,15 @@ SIDE_TOPICS: Final = {PARKED: "parked", ALERT: "alerts"}
 TIME_TOPICS: Final = (TOPIC, "account-events")  # what feeds and the impure writers stamp with log time
 SLICE_S: Final = 0.005
 SLICE_RECORDS: Final = 2_000
+SLICE_LOG_MS: Final = 1_000  # where the account role is waited for, a slice spans no more log time than this
 IDLE_S: Final = 0.25
 CHECKPOINT_RECORDS: Final = 10_000
 CHECKPOINT_S: Final = 0.25
 SAVE_S: Final = 5.0
 STATUS_S: Final = 1.0
 SIDE_RECORDS: Final = 2_000
+
+NEVER: Final = 1 << 62  # later than any log time
 
 Throttle = Callable[[int], Awaitable[None]]
 
@@ -70,6 +73,7 @@ async def open_timebase(
 ) -> TimeBase:
     """Begin a run of this feed in a data folder: a new time base, or the old one from where the log ended.
 
+    Log time stands until `run_feed` has its first record.
     The topics must exist. Once per run, before anything stamps log time; others call `TimeBase.load`.
 
     Raises:
@@ -86,6 +90,7 @@ async def open_timebase(
         None if params.speed == "max" else params.speed,
         max(ends, default=None),
         feed=feed.name,
+        started=False,
     )
 
 
@@ -157,6 +162,7 @@ class FeedRun:
         self._side_partitions: dict[str, int] = {}
         self._failure: FeedError | None = None
         self._keys: dict[str, tuple[int, bytes]] = {}
+        self._reached_ms = 0
         self._next_clock_ms = 0
         self._since_checkpoint = 0
         self._checkpoint_s = self._saved_s = self._told_s = monotonic()
@@ -167,6 +173,7 @@ class FeedRun:
         records = self._feed.records(self._timebase.feed_origin_ms, resume.position)
         # Getting to the position may mean reading a long file: not in the event loop.
         pending = await asyncio.to_thread(self._next, records)
+        self._timebase.start()
         while pending is not None and not self._stop.is_set():
             pending = await self._slice(pending, records, resume)
         self.result.finished = pending is None and self._failure is None
@@ -193,7 +200,7 @@ class FeedRun:
             self._side_partitions[topic] = await self._log.partitions(topic)
         self.result.position = resume.position
         reached = max(base.feed_origin_ms, resume.now_ms or 0)
-        self.result.now_ms = reached
+        self.result.now_ms = self._reached_ms = reached
         base.observe(reached)
         # Log time may stand past the next multiple; a Clock for it comes with the first slice.
         self._next_clock_ms = reached // self._interval_ms * self._interval_ms + self._interval_ms
@@ -203,10 +210,10 @@ class FeedRun:
         """Publish what is due, at most SLICE_RECORDS; then wait as long as there is nothing to do."""
         base = self._timebase
         paced = base.speed is not None
-        due_ms = base.now_ms() if paced else pending.now_ms
+        due_ms = base.now_ms() if paced else NEVER if self._throttle is None else pending.now_ms + SLICE_LOG_MS
         following: FeedRecord | None = pending
         taken = 0
-        while following is not None and taken < SLICE_RECORDS and (not paced or following.now_ms <= due_ms):
+        while following is not None and taken < SLICE_RECORDS and following.now_ms <= due_ms:
             if following.now_ms >= self._next_clock_ms:
                 await self._clock(following.now_ms, resume)
             self._take(following, resume)
@@ -215,7 +222,7 @@ class FeedRun:
         if paced and due_ms >= self._next_clock_ms and (following is None or following.now_ms > due_ms):
             await self._clock(due_ms, resume)
         await self._send()
-        if self._since_checkpoint >= CHECKPOINT_RECORDS and resume.over:
+        if self._since_checkpoint >= CHECKPOINT_RECORDS and self._caught_up(resume, following):
             await self._checkpoint(self.result.now_ms)
         self._tell()
         if self._throttle is not None and not paced:
@@ -301,14 +308,17 @@ class FeedRun:
             now_ms = max(now_ms, self._timebase.now_ms())
         if pending is not None:
             now_ms = min(now_ms, pending.now_ms)  # a feed that lags must not be overtaken by its own clock
-        if resume.over:
+        caught_up = self._caught_up(resume, pending)
+        if caught_up:
             await self._checkpoint(now_ms)
-        else:
-            self._add_clock(Clock(now_ms=now_ms))
         await self._send()
         await self._log.flush()
-        if resume.over and self.result.position >= 0:
+        if caught_up and self.result.position >= 0:
             self._timebase.save_progress(self.result.position, now_ms)
+
+    def _caught_up(self, resume: Resume, following: FeedRecord | None) -> bool:
+        """Whether every partition has what any had at the start, so that one Clock is true and late enough for all."""
+        return resume.over and (following is None or following.now_ms >= self._reached_ms)
 
     def _status(self) -> FeedResult:
         self.result.backwards = self._feed.backwards

@@ -18,7 +18,7 @@ from cli.exit_codes import ExitCode
 from streams import runtime
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 def start(data_dir: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -166,7 +166,8 @@ class FakeVenue:
       drop_before   not executed, no answer       drop_after   executed, no answer
       hang          executed, never answers       reject       refused
       late          executed when `release_late` is called, if its deadline has not passed; no answer
-    `lag`: so many queries answer "not found" although the order is there.
+    `lag`: so many queries answer "not found" although the order is there. Without `history` its reports begin with
+    what happens from now on, and queries tell older fills, as user streams and order queries do.
     """
 
     attached_protection = True
@@ -176,6 +177,7 @@ class FakeVenue:
         path: Path,
         faults: Sequence[str] = (),
         lag: int = 0,
+        history: bool = True,
         window_ms: int = 0,
         now_ms: Callable[[], int] = lambda: 0,
         before_execution: Callable[[Attempt], None] = lambda attempt: None,
@@ -195,6 +197,9 @@ class FakeVenue:
             "CREATE TABLE IF NOT EXISTS fills (number INTEGER PRIMARY KEY, partition, account, cid, order_id, size)"
         )
         self._news = asyncio.Event()
+        self._since = 0
+        if not history:
+            self._since = self._database.execute("SELECT coalesce(max(number), 0) FROM fills").fetchone()[0]
 
     async def start(self) -> None: ...
 
@@ -252,15 +257,34 @@ class FakeVenue:
 
     async def query(self, attempt: Attempt) -> QueryResult:
         self.requests.append(("query", attempt.client_order_id))
-        row = self._database.execute("SELECT cid FROM fills WHERE cid = ?", (attempt.client_order_id,)).fetchone()
-        if row is None:
+        rows = self._database.execute(
+            "SELECT number, cid, size FROM fills WHERE cid = ?", (attempt.client_order_id,)
+        ).fetchall()
+        if not rows:
             return Absent()
         if self.lag > 0:
             self.lag -= 1
             return Absent()
-        return Found(row[0], f"v-{row[0][:8]}", "filled")
+        cid = rows[0][1]
+        return Found(cid, f"v-{cid[:8]}", "filled", tuple(self._event(row) for row in rows))
+
+    def _event(self, row: tuple[int, str, str]) -> VenueEvent:
+        number, cid, size = row
+        return VenueEvent(
+            number=number,
+            client_order_id=cid,
+            kind=ReportKind.FILL,
+            venue_ms=self._now_ms(),
+            size=Decimal(size),
+            final=True,
+            trade_id=f"t-{number}",
+            price=Decimal(100),
+            fee=Decimal(0),
+            liquidity="taker",
+        )
 
     async def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
+        after = max(after, self._since)
         while True:
             self._news.clear()
             rows = self._database.execute(
@@ -269,21 +293,7 @@ class FakeVenue:
             ).fetchall()
             if rows:
                 after = rows[-1][0]
-                yield [
-                    VenueEvent(
-                        number=number,
-                        client_order_id=cid,
-                        kind=ReportKind.FILL,
-                        venue_ms=self._now_ms(),
-                        size=Decimal(size),
-                        final=True,
-                        trade_id=f"t-{number}",
-                        price=Decimal(100),
-                        fee=Decimal(0),
-                        liquidity="taker",
-                    )
-                    for number, cid, size in rows
-                ]
+                yield [self._event(row) for row in rows]
             else:
                 await self._news.wait()
 

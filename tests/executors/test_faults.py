@@ -153,10 +153,13 @@ async def test_a_store_restored_from_a_backup_asks_before_it_sends(
     if not ask_first:
         monkeypatch.setattr(ExecutionEngine, "_first_state", lambda self, partition, offset: READY)
     bench.offset = 0
-    paper = venue(tmp_path)
+    paper = venue(tmp_path, history=False)
     async with bench.running(paper, log_end=2):
-        await bench.accept(entry, leaving)
-        await settled(bench)
+        for message in (entry, leaving):
+            await bench.accept(message)
+            await settled(bench)
+        for order_id in (entry.order_id, leaving.order_id):
+            assert [report.kind for report in await bench.reports(order_id)][-1] == "fill"
     expected = Decimal(1 if ask_first else 2)
     assert paper.executed() == {entry.order_id: expected, leaving.order_id: expected}
 

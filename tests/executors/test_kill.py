@@ -17,7 +17,7 @@ from executors.protocols import client_order_id
 from schemas import codec
 from schemas.reasons import ReportKind
 from schemas.status import VenueReport
-from tests.executors.worker import ENTRIES, LOG
+from tests.executors.worker import ENTRIES, log
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ def test_killed_at_a_point_executes_once(tmp_path: Path, crash: str) -> None:
         executed: dict[str, Decimal] = defaultdict(Decimal)
         for order_id, size in connection.execute("SELECT order_id, size FROM fills"):
             executed[order_id] += Decimal(size)
-    wanted = {order.order_id: order.size for order in LOG}
+    wanted = {order.order_id: order.size for order in log("fake")}
     dropped = {r.order_id for r in reports(tmp_path) if r.kind is ReportKind.CANCELLED and r.code == "exit"}
     assert dict(executed) == {order_id: size for order_id, size in wanted.items() if order_id not in dropped}
     told: dict[str, Decimal] = defaultdict(Decimal)

@@ -1,6 +1,6 @@
 """An execution worker in a process of its own, ended by kill -9 at a named point (see test_kill.py).
 
-Arguments: folder, crash point or "-" , "fake" or "paper". It delivers the orders of `LOG` from the position the store
+Arguments: folder, crash point or "-" , "fake" or "paper". It delivers the orders of `log` from the position the store
 names, relays the outbox into `published.jsonl`, and prints "done" when nothing is live.
 """
 
@@ -18,7 +18,14 @@ from executors.store import Store
 from tests.executors.support import FAST, PLAIN, FakeVenue, ListMarket, exit_of, order, quote, trade
 
 ENTRIES = [order(f"e{n}", account=f"acc-{n % 2}", subscription=f"sub-{n}") for n in range(4)]
-LOG = [*ENTRIES, *(exit_of(entry) for entry in ENTRIES[:2]), *ENTRIES]
+BARE = [order(f"e{n}", account=f"acc-{n % 2}", subscription=f"sub-{n}", protected=False) for n in range(4)]
+
+
+def log(kind: str) -> list[Any]:
+    """Return the orders in the log: entries, exits of two of them, and every entry once more (the fake venue knows
+    no legs)."""
+    entries = ENTRIES if kind == "paper" else BARE
+    return [*entries, *(exit_of(entry) for entry in entries[:2]), *entries]
 
 
 def record(offset: int) -> Any:
@@ -63,15 +70,16 @@ async def work(folder: Path, kind: str, reached: Any) -> None:
     )
     engine.control_read_to_end()
     running = asyncio.create_task(engine.run())
-    begin = await engine.claim(0, len(LOG))
+    orders = log(kind)
+    begin = await engine.claim(0, len(orders))
     published = (folder / "published.jsonl").open("a")
     idle = 0
     offset = begin
     while idle < 5:
         if running.done():
             running.result()
-        if offset < len(LOG):
-            await engine.accept(0, [offset], [LOG[offset]])
+        if offset < len(orders):
+            await engine.accept(0, [offset], [orders[offset]])
             offset += 1
         reached("market")
         market.add(record(len(market.records[0])))
@@ -88,9 +96,7 @@ async def work(folder: Path, kind: str, reached: Any) -> None:
         if rows:
             await engine.outbox_sent(0, rows[-1].number)
         live = set(engine.status()) - {"partitions", "accounts"}
-        if kind == "fake":
-            live -= {"waiting"}  # this venue derives no legs
-        idle = idle + 1 if not live and not rows and offset == len(LOG) else 0
+        idle = idle + 1 if not live and not rows and offset == len(orders) else 0
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     store.close()

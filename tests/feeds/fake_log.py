@@ -118,4 +118,6 @@ def open_base(folder: Any, feed: Any, log: FakeLog, time: Time, speed: float | N
     for number, rows in enumerate(log.topics["market-data"]):
         tail = summarise([value for _, value in rows[log.beginnings.get(("market-data", number), 0) :]])
         ends += [] if tail.now_ms is None else [tail.now_ms]
-    return TimeBase.open(folder, "replayed", origin_ms, speed, max(ends, default=None), feed=feed.name, wall=time)
+    return TimeBase.open(
+        folder, "replayed", origin_ms, speed, max(ends, default=None), feed=feed.name, started=False, wall=time
+    )

@@ -53,7 +53,8 @@ def test_half_a_year_of_real_bars_is_replayed_whole():
     assert len(bars) == len(rows) == 50_003
     for bar, row in zip(bars, rows, strict=True):
         assert [bar.start_ms - shift, bar.open, bar.high, bar.low, bar.close, bar.volume] == [
-            int(row[0]), *(Decimal(text) for text in row[1:])
+            int(row[0]),
+            *(Decimal(text) for text in row[1:]),
         ]
         assert bar.now_ms == bar.end_ms == bar.start_ms + 300_000
     assert str(bars[0].volume) == "0.88020104"
@@ -94,7 +95,10 @@ def test_the_path_of_a_bar_builds_the_bar(tmp_path_factory, rows):
             assert all(message.start_ms <= trade.ts < message.end_ms for trade in built)
             found = [trade.price for trade in built]
             assert (found[0], max(found), min(found), found[-1]) == (
-                message.open, message.high, message.low, message.close
+                message.open,
+                message.high,
+                message.low,
+                message.close,
             )
             assert sum(trade.size for trade in built) == message.volume, "exact"
             assert message.trades == len(built) == 4
@@ -160,7 +164,8 @@ def test_parquet_gives_what_csv_gives(tmp_path, kind):
     pyarrow.parquet.write_table(table, path)
     found = messages_of(feed_of(path))
     assert [(m.price, m.size, m.side, m.ts) for m in found] == [
-        (Decimal("2500.5"), 1, "buy", START), (Decimal("0.00000012"), Decimal("123456.25"), "sell", START + 1_500)
+        (Decimal("2500.5"), 1, "buy", START),
+        (Decimal("0.00000012"), Decimal("123456.25"), "sell", START + 1_500),
     ]
 
 

@@ -160,7 +160,7 @@ def test_a_wrong_file_never_starts(tmp_path, name, content, words):
 def test_a_folder_and_an_unknown_venue_are_refused(tmp_path):
     with pytest.raises(FeedError, match="is a folder"):
         open_feed(FeedParams(path=tmp_path))
-    with pytest.raises(FeedError, match="known: .*binanceusdm"):
+    with pytest.raises(FeedError, match=r"known: .*binanceusdm"):
         open_feed(FeedParams(venue="nowhere"))
 
 
@@ -171,8 +171,7 @@ def test_a_cut_off_file_gives_what_it_holds_and_then_the_line(tmp_path):
     records = feed_of(path).records(START)
     got = []
     with pytest.raises(FeedError, match=r"cut off after line \d+") as caught:
-        for record in records:
-            got.append(record)
+        got.extend(records)
     assert len(got) > 100
     assert str(path) in str(caught.value)
 

@@ -28,7 +28,10 @@ def test_replayed_time_runs_at_its_speed(tmp_path):
 
 
 @given(
-    st.integers(10**12, 4 * 10**12), st.floats(1, 2e9), st.sampled_from([0.5, 1.0, 7.5, 10.0, 600.0]), st.integers(0, 10**9)
+    st.integers(10**12, 4 * 10**12),
+    st.floats(1, 2e9),
+    st.sampled_from([0.5, 1.0, 7.5, 10.0, 600.0]),
+    st.integers(0, 10**9),
 )
 def test_wall_s_is_the_inverse_of_now_ms(tmp_path_factory, origin, start, speed, later):
     wall = Wall(start)
@@ -142,3 +145,46 @@ def test_live_clock_may_be_two_seconds_off():
     for wall_ms, words in ((12_001, "ahead of"), (7_999, "behind")):
         with pytest.raises(TimeBaseError, match=words):
             check_live_clock(10_000, wall_ms)
+
+
+def test_log_time_stands_until_it_is_started_and_other_processes_see_that(tmp_path):
+    wall = Wall(1_000.0)
+    base = TimeBase.open(tmp_path, "replayed", 50_000, 10.0, feed="a", started=False, wall=wall)
+    other = TimeBase.load(tmp_path, wall=wall)
+    wall.seconds += 5
+    assert base.now_ms() == other.now_ms() == 50_000
+    assert base.seconds_until(50_000) < 0 < base.seconds_until(50_001)
+    base.start()
+    wall.seconds += 0.5
+    base.start()
+    assert base.now_ms() == 55_000
+    assert other.now_ms() == 55_000
+
+
+def test_a_feed_that_comes_back_moves_the_others_time_but_never_back(tmp_path):
+    wall = Wall(1_000.0)
+    TimeBase.open(tmp_path, "replayed", 50_000, 10.0, feed="a", wall=wall)
+    other = TimeBase.load(tmp_path, wall=wall)
+    wall.seconds += 3
+    assert other.now_ms() == 80_000
+    again = TimeBase.open(tmp_path, "replayed", None, 2.0, tail_ms=60_000, feed="a", wall=wall)
+    wall.seconds += 1.5
+    assert again.now_ms() == 63_000
+    assert other.now_ms() == 80_000, "it waits"
+    wall.seconds += 10
+    assert again.now_ms() == other.now_ms() == 83_000
+
+
+def test_a_file_that_goes_or_changes_its_feed_does_not_move_a_running_process(tmp_path):
+    wall = Wall(1_000.0)
+    TimeBase.open(tmp_path, "replayed", 50_000, 1.0, feed="a", wall=wall)
+    other = TimeBase.load(tmp_path, wall=wall)
+    (tmp_path / "timebase.json").unlink()
+    wall.seconds += 2
+    assert other.now_ms() == 52_000
+    TimeBase.open(tmp_path, "replayed", 10**12, 1.0, feed="b", wall=wall)
+    wall.seconds += 2
+    assert other.now_ms() == 54_000
+    (tmp_path / "timebase.json").write_bytes(b"{")
+    wall.seconds += 2
+    assert other.now_ms() == 56_000

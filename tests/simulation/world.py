@@ -61,7 +61,9 @@ class Partition:
 
     role: str
     number: int
-    shelf: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)  # the snapshots topic: offset, key, value
+    shelf: list[tuple[int, bytes, bytes | None]] = field(
+        default_factory=list
+    )  # the snapshots topic: offset, key, value
     next_offset: int = 0
     owner: "Life | None" = None
     zombies: list["Life"] = field(default_factory=list)
@@ -92,8 +94,7 @@ class Partition:
         """What a log cleaner does: only the last record of a key stays, tombstones may go as well."""
         last = {key: offset for offset, key, _ in self.shelf}
         self.shelf = [
-            row for row in self.shelf
-            if last[row[1]] == row[0] and (row[2] is not None or chance.random() < 0.5)
+            row for row in self.shelf if last[row[1]] == row[0] and (row[2] is not None or chance.random() < 0.5)
         ]
 
 
@@ -103,8 +104,17 @@ class World:
     `trust_closing` (every closed state is clean) are mutations.
     """
 
-    def __init__(self, seed: int, *, kills: float = 0.03, zombie: float = 0.5, lose: float = 0.05, stops: float = 0.0,
-                 seek: str = "state", trust_closing: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        kills: float = 0.03,
+        zombie: float = 0.5,
+        lose: float = 0.05,
+        stops: float = 0.0,
+        seek: str = "state",
+        trust_closing: bool = False,
+    ) -> None:
         self.chance = random.Random(seed)
         self.kills, self.zombie, self.lose, self.stops = kills, zombie, lose, stops
         self.seek, self.trust_closing = seek, trust_closing
@@ -170,12 +180,20 @@ class World:
                 return
             yield "applied"
 
-    def _save(self, part: Partition, core: InboxCore, inbox: Inbox, version: Version, opened: int, shelf: Any,
-              clean: bool) -> Iterator[str]:
+    def _save(
+        self, part: Partition, core: InboxCore, inbox: Inbox, version: Version, opened: int, shelf: Any, clean: bool
+    ) -> Iterator[str]:
         self.tokens += 1
         snapshot, rows = rows_of(
-            part.number, inbox.position, core.encode(inbox), version=version, clean=clean, opened=opened,
-            token=f"{self.tokens:04d}", now_ms=0, size=PIECE_BYTES,
+            part.number,
+            inbox.position,
+            core.encode(inbox),
+            version=version,
+            clean=clean,
+            opened=opened,
+            token=f"{self.tokens:04d}",
+            now_ms=0,
+            size=PIECE_BYTES,
         )
         yield "encoded"
         for key, value in rows:
@@ -190,17 +208,17 @@ class World:
         for step in range(12_000):
             if step == 2500:  # a quiet end, so that every schedule comes to rest
                 self.kills = self.lose = self.stops = 0.0
-            if all(part.owner is not None and part.owner.state == "idle" for part in self.partitions) and not any(
-                part.zombies for part in self.partitions
-            ):
-                if self._all_read():
-                    return self
+            if self._at_rest() and self._all_read():
+                return self
             part = self.chance.choice(self.partitions)
             self._turn(part)
             if step % 50 == 0:
                 part.compact(self.chance)
             self._look_at_snapshots(part)
         raise Wrong("did not come to rest")
+
+    def _at_rest(self) -> bool:
+        return all(part.owner and part.owner.state == "idle" and not part.zombies for part in self.partitions)
 
     def _all_read(self) -> bool:
         return all(
@@ -213,7 +231,9 @@ class World:
         chance = self.chance
         if part.zombies and chance.random() < (0.3 if self.kills else 0.7):
             zombie = chance.choice(part.zombies)
-            if not zombie.advance() or (zombie.state in ("applied", "idle") and (self.stops or not self.kills or chance.random() < 0.3)):
+            if not zombie.advance() or (
+                zombie.state in ("applied", "idle") and (self.stops or not self.kills or chance.random() < 0.3)
+            ):
                 part.zombies.remove(zombie)  # it notices that it slept, or was told in the rebalance
             return
         if part.owner is None:

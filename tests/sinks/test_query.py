@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from sinks.clickhouse.errors import SinkUnavailable
 from sinks.clickhouse.params import ClickHouseParams
 from sinks.clickhouse.query import ask, routes, run_query
 from sinks.clickhouse.reader import QueryRefused, check_reading
@@ -188,3 +189,15 @@ def test_asking_where_nothing_runs(open_sink: OpenSink, tmp_path: Path) -> None:
     sink.flush()
     sink.close()
     assert "fill-0" in ask(params, tmp_path, None, "SELECT fill_id FROM fills")
+
+
+async def test_a_clickhouse_that_is_away_is_told_as_such() -> None:
+    class Away:
+        def query(self, sql: str, fmt: str = "JSON") -> bytes:
+            raise SinkUnavailable("ClickHouse cannot be reached: refused")
+
+    application = web.Application()
+    application.add_routes(routes(Away()))
+    async with TestClient(TestServer(application)) as test_client:
+        answer = await test_client.post("/query", json={"sql": "SELECT 1"})
+        assert (answer.status, await answer.json()) == (503, {"error": "ClickHouse cannot be reached: refused"})

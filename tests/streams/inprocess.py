@@ -46,12 +46,23 @@ async def running(
     names = toy.topics(prefix, line.partitions, line.mid) | options.pop("topics", {})
     processor = processor or toy.processors(prefix, 0, options.pop("config", "c1"))[role]
     running_role.handler = build_handler(
-        f"{prefix}{role}", processor, names, publisher, bootstrap=line.bootstrap, build=options.pop("build", "b1"),
-        metrics=running_role.metrics.role(role), snapshot_interval_s=options.pop("snapshot_interval_s", 60.0),
+        f"{prefix}{role}",
+        processor,
+        names,
+        publisher,
+        bootstrap=line.bootstrap,
+        build=options.pop("build", "b1"),
+        metrics=running_role.metrics.role(role),
+        snapshot_interval_s=options.pop("snapshot_interval_s", 60.0),
     )
     running_role.app = build_app(
-        role, running_role.handler, bootstrap=line.bootstrap, group=f"{prefix}{role}", data_dir=line.folder.name,
-        on_failure=running_role.failures.append, **options,
+        role,
+        running_role.handler,
+        bootstrap=line.bootstrap,
+        group=f"{prefix}{role}",
+        data_dir=line.folder.name,
+        on_failure=running_role.failures.append,
+        **options,
     )
     await running_role.app.start_role()
     try:

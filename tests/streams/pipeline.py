@@ -25,13 +25,18 @@ ROOT = Path(__file__).resolve().parents[2]
 class Pipeline:
     """Topics, a feed, workers, and the proof. Use as an async context manager."""
 
-    def __init__(self, bootstrap: str, prefix: str, *, replication: int = 1, partitions: int = 4, mid: int = 3,
-                 **conf: object) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, *, replication: int = 1, partitions: int = 4, mid: int = 3, **conf: object
+    ) -> None:
         self.bootstrap, self.prefix, self.replication = bootstrap, prefix + "-", replication
         self.folder = tempfile.TemporaryDirectory(prefix="wakeline-toy-")
         self.partitions, self.mid = partitions, mid
         self.conf = {
-            "bootstrap": bootstrap, "prefix": self.prefix, "partitions": partitions, "mid_partitions": mid, **conf
+            "bootstrap": bootstrap,
+            "prefix": self.prefix,
+            "partitions": partitions,
+            "mid_partitions": mid,
+            **conf,
         }
         self.sent = 0
         self._feeding: asyncio.Task | None = None
@@ -82,10 +87,8 @@ class Pipeline:
             raise AssertionError(f"worker did not end\n{self.logs()}") from None
 
     def logs(self) -> str:
-        lines = []
-        for path in sorted(Path(self.folder.name).glob("worker-*.log")):
-            lines.append(f"--- {path.name}\n" + "".join(path.read_text().splitlines(keepends=True)[-25:]))
-        return "\n".join(lines)
+        paths = sorted(Path(self.folder.name).glob("worker-*.log"))
+        return "\n".join(f"--- {path.name}\n" + "\n".join(path.read_text().splitlines()[-25:]) for path in paths)
 
     # -- feed
     async def feed(self, count: int, rate: float = 2000.0) -> None:
@@ -109,8 +112,12 @@ class Pipeline:
     # -- proof
     async def read(self, topic: str, partitions: int) -> dict[int, list[tuple[Record, bytes]]]:
         """Return every record of a topic with its key."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest",
-                                    enable_auto_commit=False, fetch_max_wait_ms=50)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+        )
         await consumer.start()
         found: dict[int, list[tuple[Record, bytes]]] = {partition: [] for partition in range(partitions)}
         try:
@@ -200,13 +207,25 @@ async def create_topics(bootstrap: str, counts: dict[str, int], replication: int
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        answer = await admin.create_topics([
-            NewTopic(name, partitions, replication, topic_configs={
-                "min.insync.replicas": str(max(1, replication - 1)),
-                **({"cleanup.policy": "compact", "segment.ms": "60000", "segment.bytes": "8388608"}
-                   if name.startswith("snapshots") else {}), **configs})
-            for name, partitions in counts.items()
-        ])
+        answer = await admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    partitions,
+                    replication,
+                    topic_configs={
+                        "min.insync.replicas": str(max(1, replication - 1)),
+                        **(
+                            {"cleanup.policy": "compact", "segment.ms": "60000", "segment.bytes": "8388608"}
+                            if name.startswith("snapshots")
+                            else {}
+                        ),
+                        **configs,
+                    },
+                )
+                for name, partitions in counts.items()
+            ]
+        )
         for topic, code, *_ in answer.topic_errors:
             assert code in (0, 36), (topic, code)
     finally:

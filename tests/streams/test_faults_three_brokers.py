@@ -1,6 +1,7 @@
 """The shell under faults of workers and brokers: three brokers, three copies, two in sync needed."""
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -30,12 +31,12 @@ async def test_a_broker_and_then_a_worker_are_killed(kafka3, unique):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 async def test_long_run_of_mixed_faults(kafka3, unique, seed):
-    """Ten minutes of faults drawn by the seed; workers are started anew as `wakeline up` does."""
-    chance = random.Random(seed)
+    """Minutes of faults drawn by the seed; workers are started anew as `wakeline up` does."""
+    chance, seconds = random.Random(seed), int(os.environ.get("WAKELINE_SOAK_S", "300"))
     async with Pipeline(kafka3.bootstrap, unique, replication=3, partitions=6, mid=4) as line:
         workers = [line.worker(), line.worker()]
-        line.feed_soon(600_000, 1_000)
-        until = time.monotonic() + 600
+        line.feed_soon(seconds * 1_000, 1_000)
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(chance.uniform(4, 15))
             victim = chance.choice(workers)

@@ -26,7 +26,7 @@ async def line(kafka, unique):
 
 
 def applied(role, count):
-    return until(lambda: role.handler._partitions and role.handler.inbox(0).position >= count or role.failures)
+    return until(lambda: (role.handler._partitions and role.handler.inbox(0).position >= count) or role.failures)
 
 
 async def commit(line, group, offset):
@@ -207,7 +207,7 @@ async def test_metrics_and_health(line):
     wrong: dict[str, str] = {}
     async with running(line, snapshot_interval_s=0.2) as role:
         role.metrics.role("first").watch_lag(role.app.runner.lag)
-        server = HttpServer(role.metrics, live=lambda: wrong, ready=lambda: {})
+        server = HttpServer(role.metrics, live=lambda: wrong, ready=dict)
         port = await server.start()
         other = HttpServer(Metrics(), dict, dict)
         with pytest.raises(OSError, match=f"port 127.0.0.1:{port} cannot be opened"):

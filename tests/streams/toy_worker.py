@@ -34,12 +34,24 @@ async def main(conf: dict) -> int:
     apps = []
     for role, processor in toy.processors(prefix, conf.get("ballast", 0), conf.get("config", "c1")).items():
         handler = build_handler(
-            f"{prefix}{role}", processor, topics, publisher, bootstrap=conf["bootstrap"], build=conf.get("build", "b1"),
-            snapshot_interval_s=conf.get("snapshot_interval_s", 2.0), metrics=metrics.role(role),
+            f"{prefix}{role}",
+            processor,
+            topics,
+            publisher,
+            bootstrap=conf["bootstrap"],
+            build=conf.get("build", "b1"),
+            snapshot_interval_s=conf.get("snapshot_interval_s", 2.0),
+            metrics=metrics.role(role),
         )
         app = build_app(
-            role, handler, bootstrap=conf["bootstrap"], group=f"{prefix}{role}", data_dir=conf["data_dir"],
-            on_failure=lambda error: end(70), session_timeout_s=conf.get("session_timeout_s", 6.0), max_batch=500,
+            role,
+            handler,
+            bootstrap=conf["bootstrap"],
+            group=f"{prefix}{role}",
+            data_dir=conf["data_dir"],
+            on_failure=lambda error: end(70),
+            session_timeout_s=conf.get("session_timeout_s", 6.0),
+            max_batch=500,
         )
         await app.start_role()
         apps.append(app)

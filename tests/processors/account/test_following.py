@@ -443,6 +443,6 @@ def test_a_peak_seen_at_an_entry_counts_for_the_drawdown() -> None:
     world = ready(account(max_drawdown="0.001", report_interval_ms=10_000_000), leader_event(1))
     world.give(fill(world.orders()[0], "60000.1"), marks("61000", "61000.1"), subscription("other"))
     world.give(leader_event(2, price="61000"))  # equity is 16 higher now, and somebody looks
-    world.give(marks("60500", "60500.1"), subscription("third"), leader_event(3, price="60500"))
+    world.give(marks("60300", "60300.1"), subscription("third"), leader_event(3, price="60300"))
     refused = next(outcome for outcome in world.outcomes() if outcome.reason is RefusalReason.DRAWDOWN)
     assert D(refused.numbers["peak_equity"]) == D("10015.9984")
