@@ -50,6 +50,7 @@ class Timing:
     unresolved_s: float = 60.0
     look_again_s: float = 0.5
     max_attempts: int = 3
+    max_queue: int = 1000  # unsent entries per account in memory; more wait in the store
 
 
 def _no_point(_: str) -> None:
@@ -95,6 +96,7 @@ class AccountWorker:
 
     async def act(self) -> bool:
         """Do the most urgent thing that is possible now; False if there is none."""
+        await self._refill()
         now = asyncio.get_running_loop().time()
         rows = list(self._partition.by_account.get(self.account, {}).values())
         changes = Changes()
@@ -123,6 +125,17 @@ class AccountWorker:
             await self._send(min(entries, key=_by_sequence))
             return True
         return bool(changes.rows)
+
+    async def _refill(self) -> None:
+        """Bring entries from the store when there is room, and all of them when an exit has to look at them."""
+        partition, most = self._partition, self._timing.max_queue
+        if self.account not in partition.stored_only:
+            return
+        rows = partition.by_account.get(self.account, {}).values()
+        if any(row.leg is Leg.EXIT and row.state == lifecycle.READY for row in rows):
+            await partition.refill(self.account, None)
+        elif partition.queued(self.account) <= most // 2:
+            await partition.refill(self.account, most - most // 2)
 
     def _pause_s(self) -> float | None:
         """Seconds until something falls due by itself; None: only a change can matter."""

@@ -192,7 +192,12 @@ class ExecutionEngine:
             if group[0].order_id not in inserted:
                 continue
             inserted.discard(group[0].order_id)  # a repeat in the same batch
-            work.add(group)
+            account = group[0].account
+            full = account in work.stored_only or work.queued(account) >= self._timing.max_queue
+            if group[0].leg is Leg.ENTRY and full and group[0].order.venue in self._executors:
+                work.stored_only[account] = work.stored_only.get(account, 0) + 1
+            else:
+                work.add(group)
             if group[0].order.venue not in self._executors:
                 text = f"no executor for venue {group[0].order.venue!r} in this worker"
                 work.end(changes, group[0], "reject", ReportKind.REJECTED, "no_executor", text)
@@ -295,11 +300,10 @@ class ExecutionEngine:
         return counts
 
     def unsent_entries(self) -> int:
-        """Return how many entries wait to be sent (all accounts)."""
+        """Return how many entries wait to be sent (all accounts; an upper bound while some are only in the store)."""
         return sum(
-            row.leg is Leg.ENTRY and row.state == lifecycle.READY
+            sum(work.stored_only.values()) + sum(work.queued(account) for account in work.by_account)
             for work in self._partitions.values()
-            for row in work.rows.values()
         )
 
     async def _start(self) -> None:

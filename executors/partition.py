@@ -61,6 +61,8 @@ class Partition:
         self.rows: dict[str, OrderRow] = {}
         self.by_account: dict[str, dict[str, OrderRow]] = {}
         self.client_ids: dict[str, str] = {}
+        # Accounts with accepted entries that are only in the store, and how many ever were.
+        self.stored_only: dict[str, int] = {}
         self.wake: Callable[[str], None] = lambda account: None
         self._store = store
         self._on_outbox = on_outbox
@@ -100,6 +102,20 @@ class Partition:
             self.by_account.get(member.account, {}).pop(member.order_id, None)
             for number in range(1, max(member.attempts, self.max_attempts) + 1):
                 self.client_ids.pop(client_order_id(member.order_id, number), None)
+
+    def queued(self, account: str) -> int:
+        """Return how many entries of an account wait in memory to be sent."""
+        rows = self.by_account.get(account, {}).values()
+        return sum(row.leg is Leg.ENTRY and row.state in (lifecycle.READY, lifecycle.UNPROVEN) for row in rows)
+
+    async def refill(self, account: str, limit: int | None) -> None:
+        """Take the account's oldest entries that are only in the store (None: all of them) into memory."""
+        known = self.stored_only[account]
+        rows = await self._store.load_waiting(self.claim.partition, account, set(self.rows), limit)
+        self.add(row for row in rows if row.order_id not in self.rows)
+        entries = sum(row.leg is Leg.ENTRY for row in rows)
+        if self.stored_only[account] == known and (limit is None or entries < limit):
+            del self.stored_only[account]
 
     # ---- writing
 

@@ -139,9 +139,11 @@ class Ledger:
         self.opening: Opening | None = None
         self._rows: dict[bytes, bytes] = {}
         self._offsets: dict[bytes, int] = {}
+        self._sets: list[Manifest] | None = None  # of `complete`, until something is read
 
     def read(self, offset: int, key: bytes, value: bytes | None) -> None:
         """Take one record."""
+        self._sets = None
         if key == self._opened_key:
             self.opened = offset
             self.opening = None if value is None else _opening.decode(value)
@@ -153,13 +155,16 @@ class Ledger:
 
     def complete(self) -> list[Manifest]:
         """Return the manifests of whole sets, best first."""
+        if self._sets is not None:
+            return self._sets
         found = []
         for key, value in self._rows.items():
             if key.endswith(b"/manifest"):
                 manifest = _manifest.decode(value)
                 if self._whole(manifest):
                     found.append((manifest.position, self._offsets[key], manifest))
-        return [manifest for _, _, manifest in sorted(found, key=lambda one: one[:2], reverse=True)]
+        self._sets = [manifest for _, _, manifest in sorted(found, key=lambda one: one[:2], reverse=True)]
+        return self._sets
 
     def _whole(self, manifest: Manifest) -> bool:
         for number, digest in enumerate(manifest.pieces):

@@ -45,6 +45,11 @@ class OrderRow:
         self.filled = status.filled
         self.average_price = status.average_price
 
+    def close(self, fill: Fill) -> None:
+        """Take in a fill of one of this entry's closing legs."""
+        self.closed_by = fill.leg.value.replace("_", " ")
+        self.realized_pnl += fill.realized_pnl
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
@@ -96,6 +101,7 @@ class RunModel:
         self._watermarks: dict[tuple[str, int, str], tuple[int, int]] = {}
         # Topics are read side by side, so a status may be seen before its order.
         self._early: collections.OrderedDict[str, OrderStatus] = collections.OrderedDict()
+        self._early_closings: collections.OrderedDict[str, list[Fill]] = collections.OrderedDict()
 
     def apply(self, topic: str, partition: int, timestamp_ms: int, headers: Mapping[str, str], message: Any) -> None:
         """Take one decoded record in; `timestamp_ms` is Kafka's (wall time), `headers` are the stamps."""
@@ -151,8 +157,12 @@ class RunModel:
 
     def latest_orders(self, count: int) -> list[OrderRow]:
         """Return the latest orders, newest first."""
-        rows = list(self.orders.values())
+        rows = sorted(self.orders.values(), key=lambda row: row.order.now_ms)
         return rows[::-1][:count]
+
+    def latest(self, count: int) -> list[Signal]:
+        """Return the latest signals, newest first, whatever partition they came by."""
+        return sorted(self.latest_signals, key=lambda signal: signal.now_ms)[::-1][:count]
 
     def equity(self) -> Decimal | None:
         """Return the sum of the accounts' equity; None before the first account told."""
@@ -215,8 +225,9 @@ class RunModel:
         early = self._early.pop(order.order_id, None)
         if early is not None:
             row.take(early)
-        while len(self.orders) > KEPT_ROWS:
-            self.orders.popitem(last=False)
+        for fill in self._early_closings.pop(order.order_id, ()):
+            row.close(fill)
+        _trim(self.orders)
 
     def _order_status(self, status: OrderStatus) -> None:
         if status.state is OrderState.REFUSED:
@@ -229,17 +240,20 @@ class RunModel:
             row.take(status)
         elif status.leg in (Leg.ENTRY, Leg.EXIT):
             self._early[status.order_id] = status
-            while len(self._early) > KEPT_ROWS:
-                self._early.popitem(last=False)
+            _trim(self._early)
 
     def _fill(self, fill: Fill) -> None:
         self.fills[fill.leg.value] += 1
         self.realized_pnl += fill.realized_pnl
         self.fees += fill.fee
+        if fill.leg is Leg.ENTRY:
+            return
         row = self.orders.get(fill.entry_order_id)
-        if row is not None and fill.leg is not Leg.ENTRY:
-            row.closed_by = fill.leg.value.replace("_", " ")
-            row.realized_pnl += fill.realized_pnl
+        if row is not None:
+            row.close(fill)
+        else:
+            self._early_closings.setdefault(fill.entry_order_id, []).append(fill)
+            _trim(self._early_closings)
 
     def _position(self, position: PositionChanged) -> None:
         key = (position.account, position.subscription, position.instrument)
@@ -273,6 +287,11 @@ _HANDLERS: dict[type, Any] = {
     Alert: RunModel._alert,
     Parked: RunModel._parked,
 }
+
+
+def _trim(rows: "collections.OrderedDict[str, Any]") -> None:
+    while len(rows) > KEPT_ROWS:
+        rows.popitem(last=False)
 
 
 def _stage_of(message: Any) -> str | None:

@@ -213,7 +213,7 @@ def _signals_table(model: RunModel, rows: int) -> RenderableType:
     table.add_column("strength", no_wrap=True, min_width=8)
     table.add_column("price", justify="right", no_wrap=True)
     table.add_column("reasons", no_wrap=True, ratio=1)
-    for signal in list(model.latest_signals)[::-1][:rows]:
+    for signal in model.latest(rows):
         table.add_row(*_signal_cells(signal))
     return _padded(table, rows, len(model.latest_signals), "no signal yet: the indicators are warming up")
 

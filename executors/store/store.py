@@ -24,11 +24,13 @@ from typing import IO, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from executors import lifecycle
 from executors.errors import LeaseLost, StoreFailed, StoreLocked
 from executors.protocols import Attempt
 from executors.rows import OrderRow
 from executors.store import tables
 from executors.store.database import Database
+from schemas.reasons import Leg
 
 log = logging.getLogger(__name__)
 _NOTE_INTERVAL_S = 1.0
@@ -255,6 +257,30 @@ class Store:
                 )
             ).all()
             return _with_trades(connection, found), {row.venue: row.number for row in cursors}
+
+        return await self.database.run(work)
+
+    async def load_waiting(
+        self, partition: int, account: str, known: set[str], limit: int | None
+    ) -> list[OrderRow]:
+        """Return an account's oldest unsent entries, and their legs, beside those in `known`."""
+
+        def work(connection: sa.Connection) -> list[OrderRow]:
+            orders = tables.orders.c
+            waiting = connection.execute(
+                sa.select(orders.order_id)
+                .where(orders.partition == partition, orders.live, orders.account == account)
+                .where(orders.leg == Leg.ENTRY.value, orders.state.in_((lifecycle.READY, lifecycle.UNPROVEN)))
+                .order_by(orders.sequence)
+            ).scalars()
+            ids = [order_id for order_id in waiting if order_id not in known][:limit]
+            found = connection.execute(
+                sa.select(tables.orders)
+                .where(orders.partition == partition, orders.live, orders.entry_order_id.in_(ids))
+                .where(orders.leg != Leg.EXIT.value)
+                .order_by(orders.sequence)
+            ).all()
+            return _with_trades(connection, found)
 
         return await self.database.run(work)
 

@@ -44,6 +44,8 @@ def tidy(value: Decimal, step: Decimal) -> Decimal:
     """Return `value` with the decimals of `step` where that is exact, else with its own, rounded to `FINEST`."""
     if value == ZERO:
         return ZERO
+    if abs(value) >= _MOST_STEPS:  # absurd, and more digits than the context has: as it is
+        return value
     at_step = value.quantize(step)
     if at_step == value:
         return at_step
@@ -51,9 +53,11 @@ def tidy(value: Decimal, step: Decimal) -> Decimal:
     return value if isinstance(exponent, int) and exponent >= -12 else value.quantize(FINEST)
 
 
-def shown(value: Decimal) -> str:
-    """Return `value` as plain text for people: at most 8 decimals, no exponent, no trailing zeros."""
-    text = format(value.quantize(_SHOWN), "f").rstrip("0").rstrip(".")
+def shown(value: Decimal, step: Decimal = _SHOWN) -> str:
+    """Return `value` as plain text for people: rounded to `step`, no exponent, no trailing zeros."""
+    if abs(value) >= _MOST_STEPS:
+        return str(value)
+    text = format(value.quantize(step), "f").rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 

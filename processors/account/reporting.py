@@ -18,6 +18,7 @@ from processors.account.trades import ask_cancel
 from processors.protocols import Out
 from schemas.status import AccountState
 
+_MOST_TOLD = Decimal(1_000_000)
 _FRACTION = Decimal("0.000001")
 DAY_MS = 86_400_000
 
@@ -60,7 +61,9 @@ def sweep(state: State, now_ms: int) -> list[Out]:
 
 def _drawdown(peak: Decimal, equity: Decimal) -> Decimal:
     """Return the fall from the peak as a fraction of it."""
-    return ZERO if peak <= ZERO or equity >= peak else ((peak - equity) / peak).quantize(_FRACTION)
+    if peak <= ZERO or equity >= peak:
+        return ZERO
+    return min((peak - equity) / peak, _MOST_TOLD).quantize(_FRACTION)
 
 
 def _tell(state: State, account: Account, now_ms: int) -> list[Out]:

@@ -405,8 +405,9 @@ class MatchingCore:
         legs = self._legs(lot.entry)
         if order.fills == 1 and order.client_order_id == lot.entry and order.bracket is not None:
             self._rest_legs(order, lot.open, now)
-        if lot.open == 0 and (entry := self.orders.get(lot.entry)) is not None:
-            # Else its next fill would open what an exit has just closed, and without legs.
+        entry = self.orders.get(lot.entry)
+        if lot.open == 0 and entry is not None and entry.bracket is not None:
+            # Else its next fill would open what has just been closed, and its legs are gone.
             self._end(entry, "cancel", now, "position_closed")
         for leg in legs:
             if lot.open == 0:

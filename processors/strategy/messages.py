@@ -58,7 +58,7 @@ class Strategy:
             now_ms=now_ms,
             signal_id=self.signal_id(instrument, bar.start_ms, count),
             strategy=params.name,
-            params_hash=params.params_hash,
+            params_hash=self.key[1],
             instrument=instrument,
             interval=params.interval,
             side=score.side,

@@ -9,7 +9,6 @@ Entry points: `StrategyParams`, `check_set`, `INTERVALS`.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -173,12 +172,15 @@ class StrategyParams(BaseModel):
             raise ValueError("publish_tick_bars needs interval tick: bars of other intervals are always published")
         return self
 
-    @cached_property
+    @property
     def params_hash(self) -> str:
-        """Hash of every field that can change a signal: 32 hex characters (see invariant 2 above)."""
+        """Hash of every field that can change a signal: 32 hex characters (see invariant 2 above).
+
+        Worked out on each reading: a value kept in the model would survive `model_copy(update=...)`.
+        """
         return derive_id("strategy-params", self.model_dump_json(exclude={"name", "instruments"}))
 
-    @cached_property
+    @property
     def config_hash(self) -> str:
         """Hash of all fields: 32 hex characters."""
         return derive_id("strategy-config", self.model_dump_json())

@@ -95,7 +95,7 @@ class StrategyProcessor:
         return decode_state(data, self._make, self._key_of)
 
     def _key_of(self, kernel: Kernel) -> tuple[str, str]:
-        return kernel.params.name, kernel.params.params_hash
+        return self._strategies[kernel.params.name].key
 
     def _make(self, name: str) -> InstrumentState:
         """Return a fresh state of an instrument, with the bars and kernels of the strategies that read it."""

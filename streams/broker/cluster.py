@@ -109,7 +109,8 @@ class Cluster:
             anew = self._chosen and not any(node.running for node in self.nodes)
             if anew and not all(port_free(port) for pair in self._ports for port in pair):
                 self._ports[:] = free_ports(len(self.nodes))  # the nodes share this list
-            self._keep()
+            if not self._file.exists():
+                self._keep()  # before anything is formatted with this id
             if progress is not None:
                 progress(f"starting Apache Kafka ({len(self.nodes)} node{'s' if len(self.nodes) > 1 else ''})")
             try:
@@ -119,6 +120,7 @@ class Cluster:
                 if not anew or attempt == _TRIES - 1 or all(port_free(port) for pair in self._ports for port in pair):
                     raise
             else:
+                self._keep()  # only now: a start that was refused must not move a running broker's ports
                 return self
         raise AssertionError("unreachable")
 

@@ -4,7 +4,8 @@ Entry points: `Node` (`start`, `wait_ready`, `stop`, `kill`, `running`), `NodeFi
 
 1. A node is known by its pid file: pid and start time of the process, so that a pid used again is never taken for it.
 2. Unless it is detached, a node ends when the program that started it ends, however that happens.
-3. What was acknowledged survives kill -9 (it is in the system's page cache). A power cut may take the last second of
+3. One process at a time has a node's folder: it holds the folder's lock as long as it lives, pid file or not.
+4. What was acknowledged survives kill -9 (it is in the system's page cache). A power cut may take the last second of
    a single node: the log is flushed every second, not per record. Readers whose position lies beyond the log's end
    stop instead of going on (design law 11); three nodes on three machines lose nothing.
 """
@@ -22,7 +23,7 @@ from typing import NamedTuple
 from streams.broker import install
 from streams.broker.errors import BrokerBusy, BrokerError, DiskFull
 from streams.broker.ping import brokers_at
-from streams.broker.process import birth, port_free, spawn_java, tail, write_atomically
+from streams.broker.process import birth, folder_lock, port_free, spawn_java, tail, write_atomically
 from streams.broker.properties import LOG4J, server_properties
 
 _LEAST_FREE_BYTES = 200 * 1024 * 1024
@@ -85,15 +86,23 @@ class Node:
         if not self.running:
             classpath = os.pathsep.join(str(path) for path in install.libraries())
             self._check_disk()
-            for port in self.ports:
-                if not port_free(port):
-                    mend = f"stop what listens there (see `ss -ltnp sport = :{port}`), or set broker.embedded.port"
-                    raise BrokerBusy(f"port {port} is taken", mend)
-            self._write_files()
-            self._format(classpath)
-            self._launch(classpath, detached)
+            try:
+                with folder_lock(self.folder / "lock") as lock:
+                    self._start_alone(classpath, detached, lock)
+            except BlockingIOError:
+                mend = "stop that one first, or choose another data folder"
+                raise BrokerBusy(f"{self.folder} is in use by another broker", mend) from None
         if wait:
             self.wait_ready(timeout_s)
+
+    def _start_alone(self, classpath: str, detached: bool, lock: int) -> None:
+        for port in self.ports:
+            if not port_free(port):
+                mend = f"stop what listens there (see `ss -ltnp sport = :{port}`), or set broker.embedded.port"
+                raise BrokerBusy(f"port {port} is taken", mend)
+        self._write_files()
+        self._format(classpath)
+        self._launch(classpath, detached, lock)
 
     def wait_ready(self, timeout_s: float = 60.0, nodes: int = 1) -> None:
         """Wait until the node answers and sees at least `nodes` members, itself included.
@@ -153,8 +162,6 @@ class Node:
             return DiskFull(f"no space left on the disk of {self.folder}", "free some, or choose another data folder")
         if "Address already in use" in text:
             return BrokerBusy(f"a port of {self.bootstrap} was taken by another program", "start again")
-        if "Failed to acquire lock on file" in text:
-            return BrokerBusy(f"{self.folder} is in use by another broker", "stop that one first")
         if "OutOfMemoryError" in text:
             return BrokerError(
                 f"node {self.number} ran out of memory", f"raise broker.embedded.heap_mb ({self.heap_mb})"
@@ -210,13 +217,13 @@ class Node:
             raise self.failure()
         write_atomically(mark, self.cluster_id)
 
-    def _launch(self, classpath: str, detached: bool) -> None:
+    def _launch(self, classpath: str, detached: bool, lock: int) -> None:
         command = self._java(classpath, "kafka.Kafka", str(self._properties))
         for old in (self.log, self._console):  # of the last run: `failure` must not read it as this one's
             if old.exists():
                 old.replace(old.with_suffix(".log.1"))
         with self._console.open("wb") as console:
-            self._process = spawn_java(command, console, leashed=not detached)
+            self._process = spawn_java(command, console, leashed=not detached, lock=lock)
         pid = self._process.pid
         owner = None if detached else {"pid": os.getpid(), "born": birth(os.getpid())}
         write_atomically(self._pid_file, json.dumps({"pid": pid, "born": birth(pid), "owner": owner}))

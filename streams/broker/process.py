@@ -1,15 +1,16 @@
 """Small things of the operating system that a broker process needs.
 
-Entry points: `spawn_java`, `birth`, `port_free`, `write_atomically`, `tail`.
+Entry points: `spawn_java`, `folder_lock`, `birth`, `port_free`, `write_atomically`, `tail`.
 """
 
+import contextlib
 import os
 import queue
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,15 +104,41 @@ class _Spawner:
 _spawner = _Spawner()
 
 
-def spawn_java(command: list[str], output: IO[bytes], *, leashed: bool) -> "subprocess.Popen[bytes]":
+@contextlib.contextmanager
+def folder_lock(path: Path) -> Iterator[int]:
+    """Hold the lock of a node's folder; give its file descriptor, for the process that is to hold it after us.
+
+    Kafka's own lock comes too late: a second broker on one folder has by then written into the log of the first
+    one's metadata and so ended it. This one lasts as long as any process has the descriptor, however it ends.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def spawn_java(
+    command: list[str], output: IO[bytes], *, leashed: bool, lock: int | None = None
+) -> "subprocess.Popen[bytes]":
     """Start `command` (a path first) in a process group of its own; leashed, it ends when this program ends.
 
-    The kernel ends a leashed child when the *thread* that started it ends, and nodes are started from short-lived
-    ones: hence the spawner.
+    `lock` is the descriptor of a lock that the process takes over. The kernel ends a leashed child when the *thread*
+    that started it ends, and nodes are started from short-lived ones: hence the spawner.
     """
     leash = os.getpid() if leashed and sys.platform == "linux" else 0
     full = [sys.executable, "-I", "-S", "-c", _LEASH, str(leash), *command]
+    kept = () if lock is None else (lock,)
     process: subprocess.Popen[bytes] = _spawner(
-        lambda: subprocess.Popen(full, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+        lambda: subprocess.Popen(
+            full, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=kept
+        )
     )
     return process

@@ -56,7 +56,7 @@ def server_properties(number: int, ports: Sequence[tuple[int, ...]], data: Path)
         "broker.heartbeat.interval.ms": 1000 if copies == 3 else 400,
         "unclean.leader.election.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
-        # A power cut takes at most this much of what was acknowledged (see node.py, 3).
+        # A power cut takes at most this much of what was acknowledged (see node.py, 4).
         "log.flush.interval.ms": 1000,
         "log.flush.scheduler.interval.ms": 1000,
         # Small machine: the cleaner's default buffer of 128 MB would fill the heap.

@@ -318,10 +318,8 @@ def test_a_taken_broker_port_is_told(tmp_path: Path) -> None:
                 continue
             taken.listen()
             options = ("--data", str(tmp_path / "d"), "--set", f"broker.embedded.port={port}")
-            result = subprocess.run(
-                [sys.executable, "-m", "cli.main", "up", *options], cwd=ROOT, capture_output=True, text=True, timeout=60,
-                check=False,
-            )  # fmt: skip
+            command = [sys.executable, "-m", "cli.main", "up", *options]
+            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
             assert result.returncode == ExitCode.BUSY, result.stderr
             assert f"port {port} is taken" in result.stderr.splitlines()[-1]
             return

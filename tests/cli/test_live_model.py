@@ -101,6 +101,23 @@ def test_a_closing_fill_is_shown_on_its_entry_with_what_it_brought() -> None:
     assert model.fees == D("0.389") * 3
 
 
+def test_closing_fills_read_before_their_order_are_shown_on_it() -> None:
+    model = RunModel()
+    sample.feed(model, [("order-status", sample.fill(1, Leg.TAKE_PROFIT, p)) for p in ("1.00", "0.94")])
+    sample.feed(model, [("orders", sample.order(1))])
+    row = model.latest_orders(1)[0]
+    assert (row.closed_by, row.realized_pnl) == ("take profit", D("1.94"))
+
+
+def test_rows_are_ordered_by_log_time_not_by_arrival() -> None:
+    model = RunModel()
+    sample.feed(
+        model, [(t, m(n)) for n in (3, 1, 2) for t, m in (("signals", sample.signal), ("orders", sample.order))]
+    )
+    assert [signal.signal_id for signal in model.latest(2)] == ["s3", "s2"]
+    assert [row.order.order_id for row in model.latest_orders(2)] == ["o3", "o2"]
+
+
 def test_refusals_count_by_reason_and_are_no_orders() -> None:
     model = RunModel()
     refused = [RefusalReason.COOL_DOWN, RefusalReason.POSITION_OPEN, RefusalReason.COOL_DOWN]

@@ -267,7 +267,17 @@ def test_a_broker_started_before_is_used_and_left_running(data_dir: Path) -> Non
         assert wakeline("broker", "status", "--data", str(data_dir)).returncode == ExitCode.OK
         # The same broker by its address, as one of yours elsewhere would be.
         other = data_dir / "other"
-        process = start(other, "--broker", started.stdout.strip(), "--for", "1s", "--summary", "json")
+        process = start(
+            other,
+            "--broker",
+            started.stdout.strip(),
+            "--set",
+            "broker.replication=1",
+            "--for",
+            "1s",
+            "--summary",
+            "json",
+        )
         out, err = process.communicate(timeout=LIMIT_S)
         assert process.returncode == ExitCode.OK, err
         assert json.loads(out)["orders"] == 1

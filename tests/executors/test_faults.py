@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,42 @@ async def test_a_hanging_account_delays_no_other(bench: Bench, tmp_path: Path) -
         await eventually(executed, lambda ids: ids == {entry.order_id for entry in quick})
 
 
+async def test_a_long_queue_waits_in_the_store_in_order(bench: Bench, tmp_path: Path) -> None:
+    bench.timing = replace(bench.timing, max_queue=4)
+    paper = venue(tmp_path)
+    entries = [order(f"e{n}", subscription=f"sub-{n}", **BARE) for n in range(30)]
+    async with bench.running(paper, control=False) as engine:
+        await bench.accept(*entries[:20])
+        await bench.accept(*entries[20:])
+        assert engine.unsent_entries() == 30 and engine.status()["ready"] == 4
+        engine.control_read_to_end()
+        await eventually(_executed(paper), lambda ids: len(ids) == 30)
+        await settled(bench)
+    submits = [cid for kind, cid in paper.requests if kind == "submit"]
+    assert submits == [client_order_id(entry.order_id, 1) for entry in entries]
+
+
+async def test_an_exit_drops_entries_that_wait_in_the_store(bench: Bench, tmp_path: Path) -> None:
+    bench.timing = replace(bench.timing, max_queue=2)
+    paper = venue(tmp_path)
+    entries = [order(f"e{n}", **BARE) for n in range(9)]
+    leaving = exit_of(order("old"))
+    async with bench.running(paper, control=False) as engine:
+        await bench.accept(*entries, leaving)
+        await eventually(_executed(paper), lambda ids: ids == {leaving.order_id})
+        engine.control_read_to_end()
+        await settled(bench)
+        for entry in entries:
+            assert [report.code for report in await bench.reports(entry.order_id)] == ["exit"]
+
+
+def _executed(paper: FakeVenue) -> Any:
+    async def look() -> set[str]:
+        return set(paper.executed())
+
+    return look
+
+
 async def test_exits_pass_entries_of_their_account(bench: Bench, tmp_path: Path) -> None:
     paper = venue(tmp_path)
     entries: list[Order] = [order(f"e{n}", subscription=f"sub-{n}", **BARE) for n in range(3)]
@@ -228,8 +265,6 @@ async def test_an_exit_waits_for_an_entry_in_flight(bench: Bench, tmp_path: Path
 
 
 async def test_an_unresolved_order_is_alarmed_and_still_asked_about(bench: Bench, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     bench.timing = replace(bench.timing, unresolved_s=0.05)
     paper = venue(tmp_path, faults=["late"], window_ms=10_000, now_ms=lambda: bench.market.now_ms)
     entry = order("a", **BARE)

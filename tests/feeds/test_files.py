@@ -72,7 +72,7 @@ def test_the_path_of_a_bar_builds_the_bar(tmp_path_factory, rows):
         at += MINUTE * (2 if hole and number > 1 else 1)
         low, *middle, high = sorted((one, two, three, four))
         opened, close = middle if number % 2 else middle[::-1]
-        lines.append(f"{at},{opened},{high},{low},{close},{volume / 10**4:.4f}\n")
+        lines.append(f"{at},{opened},{high},{low},{close},{Decimal(volume).scaleb(-8):f}\n")
     path = tmp_path_factory.mktemp("bars") / "abc.csv"
     path.write_text("".join(lines))
     feed = feed_of(path, interval="1m", tick=Decimal("0.5"))

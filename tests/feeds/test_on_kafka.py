@@ -32,7 +32,7 @@ async def bootstrap(feed_broker):
 
 async def read(bootstrap, topic):
     """Every record of each partition as (key, value)."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none")
     await consumer.start()
     try:
         found = []
@@ -40,7 +40,7 @@ async def read(bootstrap, topic):
             partition = TopicPartition(topic, number)
             consumer.assign([partition])
             end = (await consumer.end_offsets([partition]))[partition]
-            await consumer.seek_to_beginning(partition)
+            consumer.seek(partition, 0)
             rows = []
             while await consumer.position(partition) < end:
                 for records in (await consumer.getmany(partition, timeout_ms=500)).values():

@@ -227,9 +227,9 @@ def many_checkpoints():
 @pytest.mark.usefixtures("many_checkpoints")
 @pytest.mark.parametrize("speed", ["max", 20.0])
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**9), ends=ENDS, interval=st.sampled_from([50, 100_000]))
-def test_death_at_any_send_loses_and_repeats_nothing(speed, seed, ends, interval):
-    params = simulated(speed=speed, limit=1_000, clock_interval_ms=interval)
+@given(seed=st.integers(0, 10**9), ends=ENDS, pace=st.sampled_from([(50, 500), (100_000, 500), (100_000, 50_000)]))
+def test_death_at_any_send_loses_and_repeats_nothing(speed, seed, ends, pace):
+    params = simulated(speed=speed, limit=1_000, clock_interval_ms=pace[0], rate=pace[1])
     wanted = asyncio.run(straight(params)).market()
     with tempfile.TemporaryDirectory() as folder:
         log, result = asyncio.run(run_with_ends(Path(folder), params, ends, random.Random(seed)))
@@ -291,6 +291,20 @@ async def test_a_log_that_retention_emptied_goes_on_from_the_saved_position(tmp_
     assert (result.sent, result.skipped, result.position) == (500, 0, 1_499)
     new = [m for number, rows in enumerate(log.topics["market-data"]) for _, m in rows[kept[number] :]]
     assert sum(b'"clock"' not in value for value in new) == 500
+
+
+async def test_a_clock_that_landed_alone_is_not_followed_by_an_earlier_one(tmp_path):
+    """Death after one partition got its Clock, before the others got the records in front of theirs; then a stop."""
+    log, time, stop = FakeLog(), Time(), asyncio.Event()
+    origin = make_run(tmp_path, simulated(), log, time)._timebase.feed_origin_ms
+    log.topics["market-data"][0].append((b"*", b'{"type":"clock","now_ms":%d}' % (origin + 500)))
+    stop.set()
+    await make_run(tmp_path, simulated(), log, time, stop).run()
+    await make_run(tmp_path, simulated(), log, time).run()
+    clocks = [[m["now_ms"] for m in rows if m["type"] == "clock"] for rows in log.messages()]
+    assert all(rows == sorted(rows) for rows in clocks)
+    assert clocks[0][0] == origin + 500
+    assert sum(map(len, log.market())) == 3_000
 
 
 # --- refusals

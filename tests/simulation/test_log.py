@@ -14,16 +14,27 @@ KINDS = {
     "with clean stops and changes of configuration": {"stops": 0.02},
     "storm": {"kills": 0.12, "lose": 0.15},
 }
-SCHEDULES = 700
+SCHEDULES = {
+    "kills, zombies, lost first batches": 600,
+    "with clean stops and changes of configuration": 600,
+    "storm": 250,
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_schedules_change_nothing(kind):
-    for seed in range(SCHEDULES):
+    for seed in range(SCHEDULES[kind]):
         try:
             World(seed, **KINDS[kind]).run().check()
         except Exception as error:
             raise AssertionError(f"{kind}, seed {seed}: {error!r}") from error
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_more_schedules(kind):
+    for seed in range(SCHEDULES[kind], 10_000):
+        World(seed, **KINDS[kind]).run().check()
 
 
 def no_watermark(patch):

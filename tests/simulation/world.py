@@ -79,7 +79,7 @@ class Partition:
     def write(self, key: bytes, value: bytes | None) -> int:
         self.shelf.append((self.next_offset, key, value))
         self.watch.read(self.next_offset, key, value)
-        self.dirty = self.dirty or value is None or key.endswith(b"manifest")
+        self.dirty = self.dirty or key.endswith(b"manifest")  # written or deleted
         self.next_offset += 1
         return self.next_offset - 1
 
@@ -208,7 +208,7 @@ class World:
         for step in range(12_000):
             if step == 2500:  # a quiet end, so that every schedule comes to rest
                 self.kills = self.lose = self.stops = 0.0
-            if self._at_rest() and self._all_read():
+            if step % 8 == 0 and self._at_rest() and self._all_read():
                 return self
             part = self.chance.choice(self.partitions)
             self._turn(part)

@@ -10,10 +10,10 @@ async def test_two_workers_killed_stopped_and_replaced(kafka, unique):
     async with Pipeline(kafka.bootstrap, unique) as line:
         first, second = line.worker(), line.worker()
         line.feed_soon(24_000, 2_000)
-        await asyncio.sleep(5)
+        await line.outputs(500)
         first.kill()  # no goodbye: the session must run out
         first = line.worker()
-        await asyncio.sleep(3)
+        await line.outputs(500)
         assert await line.stopped(second) == 0, line.logs()
         second = line.worker()
         await line.fed()
@@ -26,8 +26,8 @@ async def test_two_workers_killed_stopped_and_replaced(kafka, unique):
 async def test_a_frozen_worker_that_wakes_and_a_storm_of_joins(kafka, unique):
     async with Pipeline(kafka.bootstrap, unique, snapshot_interval_s=4.0) as line:
         sleeper, other = line.worker(), line.worker()
-        line.feed_soon(40_000, 2_000)
-        await asyncio.sleep(4)
+        line.feed_soon(30_000, 1_000)
+        await line.outputs(500)
         freeze(sleeper)
         await asyncio.sleep(9)  # past the session: its partitions are the other's by now
         thaw(sleeper)
@@ -38,7 +38,8 @@ async def test_a_frozen_worker_that_wakes_and_a_storm_of_joins(kafka, unique):
         await asyncio.sleep(1)
         crowd[1].send_signal(signal.SIGTERM)
         await line.fed()
-        await line.proof()
+        counts = await line.proof()
+        assert counts["mid_repeats"] > 0
         assert await line.stopped(other) == 0, line.logs()
 
 
@@ -48,7 +49,7 @@ async def test_states_of_several_megabytes(kafka, unique):
     ) as line:
         first = line.worker()
         line.feed_soon(8_000, 1_000)
-        await asyncio.sleep(5)
+        await line.outputs(500)
         first.kill()
         second = line.worker()
         await line.fed()
@@ -61,12 +62,13 @@ async def test_states_of_several_megabytes(kafka, unique):
 
 async def test_every_worker_killed_again_and_again(kafka, unique):
     async with Pipeline(kafka.bootstrap, unique, partitions=2, mid=2, snapshot_interval_s=0.5) as line:
-        line.feed_soon(20_000, 2_000)
-        for _ in range(4):
+        line.feed_soon(20_000, 1_000)
+        for _ in range(3):
             worker = line.worker()
-            await asyncio.sleep(4)
+            await line.outputs(300)
             worker.kill()
             worker.wait()
         line.worker()
         await line.fed()
-        await line.proof(within=40)
+        counts = await line.proof(within=40)
+        assert counts["mid_repeats"] > 0  # else no kill hit a worker at work, and nothing was proved

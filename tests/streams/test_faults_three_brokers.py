@@ -15,7 +15,7 @@ async def test_a_broker_and_then_a_worker_are_killed(kafka3, unique):
     async with Pipeline(kafka3.bootstrap, unique, replication=3) as line:
         first, second = line.worker(), line.worker()
         line.feed_soon(20_000, 1_000)
-        await asyncio.sleep(6)
+        await line.outputs(300)
         kafka3.nodes[1].kill()
         await asyncio.sleep(6)
         first.kill()

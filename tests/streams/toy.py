@@ -58,10 +58,13 @@ class Toy:
         text = f"{state.digest}|{event.feed}|{event.position}|{meta.now_ms}"
         state.digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
         state.count += 1
-        out = Clock(now_ms=meta.now_ms, feed=f"{meta.partition}:{state.digest}", position=state.count)
+        if state.count % 5:
+            return []
+        feed = f"{meta.partition}:{state.digest}"
+        outs = [Out(self.target, event.feed, Clock(now_ms=meta.now_ms, feed=feed, position=state.count * 2))]
         if state.count % 50 == 0:
-            return [Out(self.target, "*", out, ALL), Out(self.target, event.feed, out)]
-        return [Out(self.target, event.feed, out)] if state.count % 5 == 0 else []
+            outs.append(Out(self.target, "*", Clock(now_ms=meta.now_ms, feed=feed, position=state.count * 2 + 1), ALL))
+        return outs
 
     def encode(self, state: State) -> bytes:
         return msgspec.msgpack.encode(state)

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from processors.account.money import BPS
+from processors.account.money import BPS, shown
 from processors.account.risk import Finding, Proposal
 from schemas.reasons import RefusalReason
 
@@ -25,7 +25,7 @@ class PriceDrift:
         if most is None or difference <= most * leader_price:  # multiplied out: no rounding decides
             return None
         return RefusalReason.PRICE_DRIFT, {
-            "drift_bps": str((difference / leader_price).quantize(_SHOWN)),
+            "drift_bps": shown(difference / leader_price, _SHOWN),
             "max_price_drift_bps": str(most),
             "price": str(proposal.price),
             "leader_price": str(leader_price),

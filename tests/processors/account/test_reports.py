@@ -290,3 +290,47 @@ def test_ended_orders_are_forgotten_but_none_of_an_open_bracket() -> None:
     assert len(world.account().orders) <= KEPT_ORDERS + 3
     world.give(leg_fill(kept, Leg.STOP_LOSS, "58200"))
     assert world.alerts() == [] and world.holding("kept").size == 0
+
+
+def test_a_fill_told_again_after_its_order_was_forgotten_is_not_booked() -> None:
+    world = ready(leader_event(1))
+    first = fill(world.orders()[0], "60000.1", trade="first")
+    world.give(first)
+    for sequence in range(2, 40):
+        world.give(leader_event(sequence, Side.SELL if sequence % 2 == 0 else Side.BUY))
+        for order in world.orders():
+            world.give(fill(order, "60000.1", trade=order.order_id))
+    assert first.order_id not in world.account().orders
+    before = world.processor.encode(world.state)
+    assert world.give(first) == []
+    assert world.processor.encode(world.state) == before
+
+
+def test_a_leg_that_filled_goes_on_with_its_entry() -> None:
+    world = ready(leader_event(1))
+    (entry,) = world.orders()
+    world.give(
+        fill(entry, "60000.1", "0.010"),
+        leg_fill(entry, Leg.STOP_LOSS, "58200", "0.010", "x1"),
+        fill(entry, "58100", "0.006", "t2"),
+        leg_fill(entry, Leg.STOP_LOSS, "58000", "0.006", "x2"),
+    )
+    assert world.alerts() == []
+    assert world.holding().size == 0 and world.holding().state == "flat"
+    assert [status.filled for status in world.statuses() if status.leg is Leg.STOP_LOSS] == [D("0.010"), D("0.016")]
+
+
+def test_pausing_one_subscription_leaves_the_others_entries() -> None:
+    world = ready(subscription("second"), leader_event(1))
+    assert len(world.orders()) == 2
+    world.give(subscription("second", status="paused"))
+    paused = next(order for order in world.orders(world.outs) if order.subscription == "second")
+    assert [cancel.order_id for cancel in world.cancels()] == [paused.order_id]
+
+
+def test_positions_are_told_again_only_at_another_mark() -> None:
+    world = opened()
+    world.give(marks("60000", "60000.1", now_ms=START + 5_000), clock(START + 10_000))
+    assert world.positions() == []
+    world.give(marks("60001", "60001.1", now_ms=START + 15_000))
+    assert [position.mark_price for position in world.positions()] == [D(60001)]

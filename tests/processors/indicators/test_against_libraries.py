@@ -118,7 +118,7 @@ def test_bands_stay_exact_where_ticks_hardly_move(ticks: pd.DataFrame) -> None:
     middle = windows[:, 0] + (windows - windows[:, :1]).mean(axis=1)
     found = ours("bollinger", ticks)[19:, :3]
     wanted = np.column_stack([middle - 2 * deviation, middle, middle + 2 * deviation])
-    assert np.max(np.abs(found - wanted) / wanted) <= 2e-11
+    assert np.max(np.abs(found - wanted) / wanted) <= 1e-10
 
 
 def test_macd_is_the_difference_of_talibs_averages(bars: pd.DataFrame) -> None:

@@ -87,7 +87,7 @@ def act(core: MatchingCore, step: Step) -> None:
         core.cancel(*value)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(schedules())
 def test_invariants(steps: list[Step]) -> None:
     core = MatchingCore(PARAMS)
@@ -148,7 +148,7 @@ def test_restart_after_every_nth_step_changes_nothing(steps: list[Step], every: 
     assert encode(restarted) == encode(straight)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(schedules(), st.data())
 def test_reading_the_market_again_from_the_journalled_position_gives_the_same_fills(
     steps: list[Step], data: st.DataObject
@@ -294,7 +294,7 @@ class SlowMatcher:
             self.fills[item["o"].client_order_id].append((price, size))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(schedules(brackets=False))
 def test_equal_to_a_matcher_without_indexes(steps: list[Step]) -> None:
     params = MatchingParams(order_latency=Latency(), cancel_latency=Latency(), slippage_bps=D(0))

@@ -20,7 +20,7 @@ from schemas.reasons import Side
 
 RECORDINGS = pathlib.Path(__file__).parents[3] / "replay" / "recordings"
 BTC, ETH = "binanceusdm:BTC/USDT:USDT", "binanceusdm:ETH/USDT:USDT"
-START_MS = 1_723_161_000_000  # a multiple of 5 minutes
+START_MS = 1_723_161_600_000  # midnight UTC: aligned for every interval
 
 
 @lru_cache(maxsize=1)
