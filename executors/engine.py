@@ -177,9 +177,7 @@ class ExecutionEngine:
                 if row is not None:
                     row.cancel_requested = True
         end = max([position, next_offset or 0, *(offset + 1 for offset in offsets)])
-        inserted, strange = await self._store.accept(
-            work.claim, groups, cancels, end, inbox, self._alarm_repeat
-        )
+        inserted, strange = await self._store.accept(work.claim, groups, cancels, end, inbox, self._alarm_repeat)
         self._next_offsets[partition] = end
         self._reached("accepted")
         self._take(work, groups, inserted, strange, cancels)

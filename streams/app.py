@@ -110,6 +110,7 @@ class Runner:
         self._on_failure = on_failure
         self._ticked = time.monotonic()
         self._revocations = 0
+        self._transfer = asyncio.Lock()  # one assignment or revocation at a time
         self._lanes: dict[TP, _Lane] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -199,6 +200,10 @@ class Runner:
     # -- assignment
     async def assigned(self) -> None:
         """Load what was assigned and not yet loaded; called while nothing is delivered."""
+        async with self._transfer:
+            await self._assigned()
+
+    async def _assigned(self) -> None:
         mine = {TP(tp.topic, tp.partition) for tp in self.app.consumer.assignment() if tp.topic in self.handler.topics}
         missing = mine - self.owned
         if missing and self.failure is None and not self.app.stopping:
@@ -215,8 +220,15 @@ class Runner:
         self.ready = True
 
     async def revoked(self, tps: Collection[TP]) -> None:
-        """Give partitions up, once their lanes are at rest."""
+        """Give partitions up, once their lanes are at rest, and what is just being loaded with them.
+
+        The rebalance waits for that: the next owner must not take a lease while we are still taking it.
+        """
         self._revocations += 1
+        async with self._transfer:
+            await self._revoked(tps)
+
+    async def _revoked(self, tps: Collection[TP]) -> None:
         lost = {TP(tp.topic, tp.partition) for tp in tps} & self.owned
         self.owned -= lost
         for tp in lost:

@@ -1,8 +1,8 @@
 """One worker process: some roles, one event loop, one HTTP port.
 
-Entry point: `run(settings, roles, name) -> exit code`.
+Entry point: `run(settings, roles, name)`.
 
-1. Any failure that is not a bad record ends the worker with one line and code 1; start-up is the recovery path.
+1. Any failure that is not a bad record ends the worker with one line; start-up is the recovery path.
 2. A stop (SIGTERM, SIGINT) goes along the flow: feed first, then a short drain, then each role closes cleanly.
 3. The run folder tells of this process: pid, roles, HTTP port, state (streams/runtime.py).
 """
@@ -36,12 +36,13 @@ LEAD_MS = 2_000  # log time that a feed at speed "max" may run ahead of the acco
 SHUTDOWN_S = 6.0  # a part that hangs while it closes does not keep the process from ending
 
 
-def run(settings: Settings, roles: Sequence[str], name: str) -> int:
-    """Run the roles until a signal (0) or a failure (1)."""
+def run(settings: Settings, roles: Sequence[str], name: str) -> BaseException | None:
+    """Run the roles until a signal (None) or a failure, which is logged and returned."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("faust", "mode", "aiokafka", "aiohttp.access"):
+    # Faust's apps log under the module that made them.
+    for noisy in ("faust", "mode", "aiokafka", "aiohttp.access", "streams.app", "streams.transport"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         import uvloop
@@ -75,7 +76,7 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
-    async def run(self) -> int:
+    async def run(self) -> BaseException | None:
         """Start everything, wait for a signal or the first failure, end everything."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,8 +95,7 @@ class Worker:
         withdraw(self.settings.data_dir, self.name)
         if self.failure is not None:
             log.critical("worker %s ended: %s: %s", self.name, type(self.failure).__name__, self.failure)
-            return 1
-        return 0
+        return self.failure
 
     def fail(self, error: BaseException) -> None:
         """Note the first failure and begin the end."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.exit_codes import ExitCode, Failure
+from cli.exit_codes import ExitCode, Failure, as_failure
 from cli.options import Chosen, settings_options
 
 ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
@@ -61,4 +61,7 @@ def worker(
     from streams.worker import run
 
     Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
-    sys.exit(run(settings, roles, name=name or "-".join(roles)) or 0)
+    error = run(settings, roles, name=name or "-".join(roles))
+    if error is not None:  # the worker has logged it; the code says whether starting again can mend it
+        failure = as_failure(error)
+        sys.exit(int(ExitCode.FAILURE) if failure is None else failure.exit_code)

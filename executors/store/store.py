@@ -260,9 +260,7 @@ class Store:
 
         return await self.database.run(work)
 
-    async def load_waiting(
-        self, partition: int, account: str, known: set[str], limit: int | None
-    ) -> list[OrderRow]:
+    async def load_waiting(self, partition: int, account: str, known: set[str], limit: int | None) -> list[OrderRow]:
         """Return an account's oldest unsent entries, and their legs, beside those in `known`."""
 
         def work(connection: sa.Connection) -> list[OrderRow]:
@@ -375,11 +373,26 @@ def check_lease(connection: sa.Connection, partition: int, epoch: int) -> Any:
     Raises:
         LeaseLost: another worker has claimed the partition since.
     """
-    row = connection.execute(_partition_row(partition)).one_or_none()
+    row = connection.execute(_LEASE, {"partition": partition}).one_or_none()
     if row is None or row.epoch != epoch:
         held = "nobody" if row is None else f"{row.owner} (epoch {row.epoch})"
         raise LeaseLost(f"partition {partition} of orders is held by {held}, not by epoch {epoch}: this worker ends")
     return row
+
+
+_LEASE = (
+    sa.select(
+        tables.partitions.c.epoch, tables.partitions.c.owner, tables.partitions.c.generation, tables.partitions.c.number
+    )
+    .where(tables.partitions.c.partition == sa.bindparam("partition"))
+    .with_for_update()
+)
+_HEADS = sa.select(tables.heads).where(tables.heads.c.partition == sa.bindparam("partition"))
+_SET_NUMBER = (
+    sa.update(tables.partitions)
+    .where(tables.partitions.c.partition == sa.bindparam("of_partition"))
+    .values(number=sa.bindparam("new_number"))
+)
 
 
 def _partition_row(partition: int) -> Any:
@@ -389,7 +402,7 @@ def _partition_row(partition: int) -> Any:
 def _add_records(connection: sa.Connection, partition: int, lease: Any, records: Sequence[Record]) -> None:
     if not records:
         return
-    found = connection.execute(sa.select(tables.heads).where(tables.heads.c.partition == partition)).all()
+    found = connection.execute(_HEADS, {"partition": partition}).all()
     heads: dict[str, tuple[int, int]] = {row.topic: (row.generation, row.number) for row in found}
     number, rows = lease.number, []
     for topic, key, value in records:
@@ -415,11 +428,10 @@ def _add_records(connection: sa.Connection, partition: int, lease: Any, records:
         [
             {"partition": partition, "topic": topic, "generation": head[0], "number": head[1]}
             for topic, head in heads.items()
+            if head[1] > lease.number
         ],
     )
-    connection.execute(
-        sa.update(tables.partitions).where(tables.partitions.c.partition == partition).values(number=number)
-    )
+    connection.execute(_SET_NUMBER, {"of_partition": partition, "new_number": number})
 
 
 def _with_trades(connection: sa.Connection, found: Sequence[Any]) -> list[OrderRow]:

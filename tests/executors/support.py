@@ -43,7 +43,9 @@ PLAIN = PaperParams(
 )
 
 
-def quote(now_ms: int, bid: str = "99.90", ask: str = "100.00", size: str = "10", instrument: str = INSTRUMENT) -> Quote:
+def quote(
+    now_ms: int, bid: str = "99.90", ask: str = "100.00", size: str = "10", instrument: str = INSTRUMENT
+) -> Quote:
     return Quote(
         now_ms=now_ms,
         instrument=instrument,
@@ -189,6 +191,7 @@ class FakeVenue:
         self.requests: list[tuple[str, str]] = []
         self.hung: set[str] = set()  # accounts whose requests never return
         self.late: list[Attempt] = []
+        self.repeats = False  # every report comes twice
         self._now_ms = now_ms
         self._before, self._after = before_execution, after_execution
         self._database = sqlite3.connect(path, isolation_level=None)
@@ -294,6 +297,8 @@ class FakeVenue:
             if rows:
                 after = rows[-1][0]
                 yield [self._event(row) for row in rows]
+                if self.repeats:
+                    yield [self._event(row) for row in rows]
             else:
                 await self._news.wait()
 

@@ -47,7 +47,12 @@ async def settled(bench: Bench) -> None:
         (["drop_after"], 0, 1, None),
         (["hang"], 0, 1, None),
         (["drop_after"], 3, 1, None),
-        (["drop_before", "drop_before", "drop_before"], 0, 3, ["submitted", "unknown", "unknown", "unknown", "expired"]),
+        (
+            ["drop_before", "drop_before", "drop_before"],
+            0,
+            3,
+            ["submitted", "unknown", "unknown", "unknown", "expired"],
+        ),
         (["drop_before", "drop_after"], 0, 2, None),
     ],
 )
@@ -91,9 +96,7 @@ async def test_a_late_request_is_fenced_by_its_deadline(
         await bench.accept(entry)
         await eventually(lambda: bench.reports(entry.order_id), lambda found: len(found) >= 2)
         if not fence:
-            await eventually(
-                lambda: bench.reports(entry.order_id), lambda found: [r.kind for r in found][-1] == "fill"
-            )
+            await eventually(lambda: bench.reports(entry.order_id), lambda found: [r.kind for r in found][-1] == "fill")
         bench.market.now_ms += late_by
         paper.release_late()
         await asyncio.sleep(0.05)
@@ -107,9 +110,7 @@ async def test_no_request_without_its_committed_attempt(bench: Bench, tmp_path: 
     assert seen == ["sending"]
 
 
-async def test_that_check_sees_a_missing_persist(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_that_check_sees_a_missing_persist(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def later(self: AccountWorker, row: Any, attempt: Attempt) -> None: ...
 
     monkeypatch.setattr(AccountWorker, "_persist", later)
@@ -199,6 +200,34 @@ async def test_a_hanging_account_delays_no_other(bench: Bench, tmp_path: Path) -
             return set(paper.executed())
 
         await eventually(executed, lambda ids: ids == {entry.order_id for entry in quick})
+
+
+async def test_a_fill_reported_twice_counts_once(bench: Bench, tmp_path: Path) -> None:
+    paper = venue(tmp_path)
+    paper.repeats = True
+    entries = [order(f"e{n}", account=f"acc-{n}", **BARE) for n in range(3)]
+    async with bench.running(paper):
+        await bench.accept(*entries)
+        await settled(bench)
+        await asyncio.sleep(0.05)
+        for entry in entries:
+            assert [report.kind for report in await bench.reports(entry.order_id)].count("fill") == 1
+        assert await bench.alerts() == []
+
+
+async def test_an_order_that_is_not_ours_is_told_to_the_operator(bench: Bench, tmp_path: Path) -> None:
+    paper = venue(tmp_path)
+    async with bench.running(paper) as engine:
+        stranger = order("manual", **BARE)
+        paper._execute(_attempt_of(stranger))
+        await eventually(bench.alerts, lambda kinds: kinds == ["foreign_order"])
+        assert set(engine.status()) == {"partitions", "accounts"}
+
+
+def _attempt_of(message: Order) -> Attempt:
+    return Attempt(
+        client_order_id="f" * 32, number=1, order=message, partition=0, epoch=1, prepared_ms=0, deadline_ms=0
+    )
 
 
 async def test_a_long_queue_waits_in_the_store_in_order(bench: Bench, tmp_path: Path) -> None:

@@ -55,7 +55,17 @@ def reports(folder: Path) -> list[VenueReport]:
     return found
 
 
-FAKE_POINTS = ("accepted", "persisted", "before_send", "in_flight", "executed", "sent", "settled", "booked", "published")
+FAKE_POINTS = (
+    "accepted",
+    "persisted",
+    "before_send",
+    "in_flight",
+    "executed",
+    "sent",
+    "settled",
+    "booked",
+    "published",
+)
 
 
 @pytest.mark.parametrize("crash", [*FAKE_POINTS, "executed:3", "settled:4"])
@@ -76,7 +86,9 @@ def test_killed_at_a_point_executes_once(tmp_path: Path, crash: str) -> None:
     assert told == executed
 
 
-@pytest.mark.parametrize("crash", ["persisted", "sent:2", "booked:3", "market:12", "market:30", "market:52", "published:20"])
+@pytest.mark.parametrize(
+    "crash", ["persisted", "sent:2", "booked:3", "market:12", "market:30", "market:52", "published:20"]
+)
 def test_the_paper_venue_survives_a_kill(tmp_path: Path, crash: str) -> None:
     assert run(tmp_path, crash, "paper") == -9
     before = journal(tmp_path)

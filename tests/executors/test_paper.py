@@ -19,7 +19,9 @@ from processors.matching.params import Latency
 from schemas.market import Clock
 from tests.executors.support import INSTRUMENT, PLAIN, ListMarket, eventually, exit_of, order, quote, trade
 
-JITTER = PaperParams(order_latency=Latency(fixed_ms=20, jitter_ms=200), cancel_latency=Latency(fixed_ms=5, jitter_ms=90))
+JITTER = PaperParams(
+    order_latency=Latency(fixed_ms=20, jitter_ms=200), cancel_latency=Latency(fixed_ms=5, jitter_ms=90)
+)
 
 
 class Venue:

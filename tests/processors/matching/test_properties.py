@@ -41,7 +41,9 @@ def schedules(draw: st.DrawFn, brackets: bool = True) -> list[Step]:
             )  # fmt: skip
             steps.append(("market", message))
         elif what == "t":
-            steps.append(("market", Trade(price=D(price), size=D(size + 1), side=Side.BUY, id=number, ts=now_ms, **common)))
+            steps.append(
+                ("market", Trade(price=D(price), size=D(size + 1), side=Side.BUY, id=number, ts=now_ms, **common))
+            )
         elif what == "c" and names:
             steps.append(("cancel", (draw(st.sampled_from(names)), now_ms)))
         elif what == "x":
@@ -245,7 +247,9 @@ class SlowMatcher:
                     and item["o"].trigger == ("quote" if is_quote else "trade")
                     and (price <= item["o"].trigger_price if down else price >= item["o"].trigger_price)
                 ]
-                for item in sorted(fired, key=lambda i: (-i["o"].trigger_price if down else i["o"].trigger_price, i["rank"])):
+                for item in sorted(
+                    fired, key=lambda i: (-i["o"].trigger_price if down else i["o"].trigger_price, i["rank"])
+                ):
                     self.rank += 1
                     item["rank"], item["state"] = self.rank, "taking"
                     self.take(item, message, printed, None if is_quote else message.price)
@@ -254,7 +258,9 @@ class SlowMatcher:
                 if item["state"] == "taking":
                     self.take(item, message, printed)
         for side in (Side.BUY, Side.SELL):
-            resting = [item for item in mine if item["state"] == "resting" and item["o"].side is side and item["left"] > 0]
+            resting = [
+                item for item in mine if item["state"] == "resting" and item["o"].side is side and item["left"] > 0
+            ]
             best = sorted(resting, key=lambda i: ((-1 if side is Side.BUY else 1) * i["o"].limit_price, i["rank"]))
             for item in best:
                 self.make(item, message, printed)

@@ -52,7 +52,9 @@ def recorded(count: int) -> tuple[Trade | Quote, ...]:
     return tuple(out)
 
 
-def trade(at_ms: int, price: Any, id: int, *, size: Any = "1", instrument: str = BTC, now_ms: int | None = None) -> Trade:
+def trade(
+    at_ms: int, price: Any, id: int, *, size: Any = "1", instrument: str = BTC, now_ms: int | None = None
+) -> Trade:
     """A trade `at_ms` after START_MS; log time is the same unless given."""
     return Trade(now_ms=START_MS + (at_ms if now_ms is None else now_ms), instrument=instrument,
                  price=Decimal(str(price)), size=Decimal(str(size)), side=Side.BUY, id=id, ts=START_MS + at_ms)  # fmt: skip
@@ -127,7 +129,9 @@ class _Topic:
 def one_by_one(processor: StrategyProcessor) -> InboxCore:
     """An inbox that decodes in full and steps one by one: what the fused path has to equal."""
     tags = ("trade", "quote", "bar", "feed_gap", "clock")
-    topics = {name: _Topic((), False) for name in ("signals", "bars", "leader-events", "account-events", "alerts", "parked")}
+    topics = {
+        name: _Topic((), False) for name in ("signals", "bars", "leader-events", "account-events", "alerts", "parked")
+    }
     core = InboxCore(processor, {**topics, "market-data": _Topic(tags, True)})
     core._step_batch = None
     return core

@@ -35,7 +35,9 @@ def test_signal_says_everything() -> None:
         assert str(signal.price) == str(item.price) and signal.bar_volume == item.size
         assert (signal.bar_start_ms, signal.bar_end_ms) == (item.ts, item.ts + 1)
         assert signal.received_ms == signal.now_ms == item.now_ms
-        assert signal.strength == max(signal.buy_score, signal.sell_score) / (signal.buy_score + signal.sell_score) > 0.6
+        assert (
+            signal.strength == max(signal.buy_score, signal.sell_score) / (signal.buy_score + signal.sell_score) > 0.6
+        )
         assert signal.atr == signal.indicators["atr"] and len(signal.indicators) == 13
         assert signal.reasons
         assert signal.signal_id == derive_id(
