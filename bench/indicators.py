@@ -175,9 +175,8 @@ def our_path(ticks: list[float], instruments: int, interval: str) -> Contender:
         values.append(_trade(names[which], level[which], last[which], 1_723_161_600_000 + place // 10))
     now_ms = 0
     for start in range(0, warm_up, 1_000):
-        now_ms, _ = processor.step_batch(
-            state, values[start : min(start + 1_000, warm_up)], range(start, warm_up), 0, 0
-        )
+        part = values[start : min(start + 1_000, warm_up)]
+        now_ms, _ = processor.step_batch(state, part, range(len(part)), 0, now_ms)
     del values[:warm_up]
     rest = iter([values[start : start + 1_000] for start in range(0, len(values), 1_000)])
 

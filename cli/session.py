@@ -106,6 +106,7 @@ class Session:
         await self._end_left_over()
         if self.options.reset:
             await self._reset()
+        await self._check_feed()
         await self._start_broker()
         catalogue = load_catalogue()
         client = {"bootstrap_servers": self._bootstrap, **client_options(self.settings.broker.security)}
@@ -122,6 +123,19 @@ class Session:
         await self._unless_stopped(self._reader.start())
         await self._start_workers()
         self._running_since_s = time.monotonic()
+
+    async def _check_feed(self) -> None:
+        """Look at the feed's input before anything starts: a wrong file is told at once."""
+        if self.settings.feed is None:
+            what = "the configuration has no section `feed`, so there is no market data"
+            raise Failure(ExitCode.CONFIGURATION, what, "Add one, or choose by --feed recording|simulated|FILE")
+        from streams.feeds.base import FeedError
+        from streams.feeds.publisher import open_feed
+
+        try:
+            await self._unless_stopped(asyncio.to_thread(open_feed, self.settings.feed))
+        except FeedError as error:
+            raise Failure(ExitCode.CONFIGURATION, str(error).rstrip(".")) from error
 
     async def _reset(self) -> None:
         await asyncio.to_thread(reset.delete, self._data_dir)

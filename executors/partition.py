@@ -14,8 +14,7 @@ from typing import Any
 from executors import lifecycle
 from executors.protocols import Executor, VenueEvent, client_order_id
 from executors.rows import OrderRow
-from executors.store import Changes, Claim, Store
-from executors.store.store import Record
+from executors.store import Changes, Claim, Record, Store
 from schemas import codec
 from schemas.reasons import Leg, ReportKind
 from schemas.status import VenueReport

@@ -19,7 +19,8 @@ The Kafka shell, replay, golden runs and the simulation all go through it, so th
    core makes itself (Parked, Alert) included: a replay gives the same ones.
 4. A value that cannot be used is parked; a newer schema is parked only on an `edge` topic, elsewhere it is raised.
 5. Records on an `edge` topic carry no stamps (market-data: the venue's ids do that work); their headers are not read.
-6. Step time advances only by events that were applied.
+6. Step time advances only by events that were applied; what comes from outside has to be admitted by the processor
+   first, if it has `admits` (processors/market_time.py).
 """
 
 import base64
@@ -143,6 +144,7 @@ class InboxCore:
         self.edge = info.edge
         self._decode = decoder_for(info.messages)
         self._step = processor.step
+        self._admits = getattr(processor, "admits", None) if info.edge else None
         self._step_batch = getattr(processor, "step_batch", None) if info.edge else None
 
     @property
@@ -228,6 +230,7 @@ class InboxCore:
         emits: list[Emit] = []
         for offset, outs in outputs:
             self._emit(inbox, offset, outs, emits)
+            inbox.parked += sum(out.topic == "parked" for out in outs)
         inbox.applied += len(offsets)
         inbox.position = offsets[-1] + 1
         return emits
@@ -246,6 +249,8 @@ class InboxCore:
             now_ms = event.now_ms
             if not 0 <= now_ms < LATEST_MS:
                 raise BadRecord(f"now_ms {now_ms} is not a time in milliseconds since 1970")
+            if self._admits is not None and not self._admits(inbox.state, event, inbox.now_ms, offset):
+                return told
             now_ms = max(now_ms, inbox.now_ms)
             outs = self._step(inbox.state, event, Meta(now_ms, inbox.partition, offset))
         except BadRecord as error:

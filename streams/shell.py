@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from processors.inbox import Emit, Inbox, InboxCore, StreamHole
+from schemas.codec import decode
+from schemas.status import OrderStatus
+from schemas.system import Alert
 from streams.app import PositionLost
 from streams.metrics import RoleMetrics
 from streams.producer import Publisher
@@ -26,6 +29,7 @@ from streams.transport import TP, Batch
 
 log = logging.getLogger(__name__)
 
+REFUSED: Final = b'"refused"'
 GIVE_UP_S: Final = 8.0
 """A rebalance waits this long for the last snapshot of a partition; without it the next owner repeats a little more."""
 
@@ -204,6 +208,19 @@ class ProcessorHandler:
                 metrics.latency.observe(max(0, now_us - batch.origin_us(offset)) / 1_000_000)
         for topic, count in topics.items():
             metrics.output(topic, count)
+        if "order-status" in topics or "alerts" in topics:
+            _count_told(metrics, emits)
+
+
+def _count_told(metrics: RoleMetrics, emits: Sequence[Emit]) -> None:
+    """Count refusals by reason and alerts by kind; both are rare, so decoding them again costs nothing."""
+    for emit in emits:
+        if emit.topic == "alerts" or (emit.topic == "order-status" and REFUSED in emit.value):
+            message = decode(emit.value)
+            if isinstance(message, Alert):
+                metrics.alert(message.kind)
+            elif isinstance(message, OrderStatus) and message.reason is not None:
+                metrics.refusal(message.reason.value)
 
 
 def build_handler(

@@ -295,6 +295,7 @@ class PaperExecutor:
 
 
 def venue_order(attempt: Attempt) -> VenueOrder:
+    """Return the venue's order for an attempt: its bracket from the protection, exits reduce-only."""
     order = attempt.order
     protection = order.protection if order.leg is Leg.ENTRY else None
     bracket = None

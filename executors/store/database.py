@@ -8,7 +8,8 @@ Entry points: `Database(url)`, `await database.run(function)`, `database.close()
    fails, the group is rolled back and its functions run again one by one: so functions must not touch anything but
    their connection.
 3. `run` returns after the commit is durable (SQLite: WAL, synchronous=FULL; PostgreSQL: its own setting).
-4. A failed function fails the database: every later `run` raises its error, since memory is ahead of the store from then on.
+4. A failed function fails the database: every later `run` raises its error, since memory is ahead of the store from
+   then on.
 """
 
 import asyncio

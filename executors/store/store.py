@@ -25,11 +25,12 @@ from typing import IO, Any, NamedTuple
 import sqlalchemy as sa
 
 from executors import lifecycle
-from executors.errors import LeaseLost, StoreFailed, StoreLocked
+from executors.errors import StoreLocked
 from executors.protocols import Attempt
 from executors.rows import OrderRow
-from executors.store import tables
+from executors.store import sql, tables
 from executors.store.database import Database
+from executors.store.sql import Record, check_lease
 from schemas.reasons import Leg
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,6 @@ class Claim(NamedTuple):
     partition: int
     epoch: int
     next_offset: int
-
-
-Record = tuple[str, str, bytes]  # topic, key, value
 
 
 @dataclass(slots=True)
@@ -110,10 +108,10 @@ class Store:
             self._lock = _lock(path)
             self._note = path.with_name(path.name + ".sent")
         self.database = Database(url)
-        self.database.run_blocking(_create)
+        self.database.run_blocking(sql.create)
         if self._was_restored():
             log.warning("the execution store was restored from a backup: its outbox begins a new generation")
-            self.database.run_blocking(_renew)
+            self.database.run_blocking(sql.renew)
 
     def close(self) -> None:
         """Finish pending writes, close, release the lock."""
@@ -129,7 +127,7 @@ class Store:
         owner = self.owner
 
         def work(connection: sa.Connection) -> Claim:
-            row = connection.execute(_partition_row(partition)).one_or_none()
+            row = connection.execute(sql.partition_row(partition)).one_or_none()
             if row is None:
                 tables.insert_missing(
                     connection,
@@ -139,14 +137,14 @@ class Store:
                             "partition": partition,
                             "epoch": 0,
                             "owner": owner,
-                            "generation": _generation(connection),
+                            "generation": sql.generation(connection),
                             "next_offset": 0,
                             "number": 0,
                             "inbox": None,
                         }
                     ],
                 )
-                row = connection.execute(_partition_row(partition)).one()
+                row = connection.execute(sql.partition_row(partition)).one()
             connection.execute(
                 sa.update(tables.partitions)
                 .where(tables.partitions.c.partition == partition)
@@ -176,7 +174,7 @@ class Store:
             if cursor is not None:
                 row = {"partition": claim.partition, "venue": cursor[0], "number": cursor[1]}
                 tables.upsert(connection, tables.cursors, [row])
-            _add_records(connection, claim.partition, lease, records)
+            sql.add_records(connection, claim.partition, lease, records)
 
         return self.database.enqueue(work)
 
@@ -234,7 +232,7 @@ class Store:
             connection.execute(
                 sa.update(tables.partitions).where(tables.partitions.c.partition == claim.partition).values(**values)
             )
-            _add_records(connection, claim.partition, lease, records)
+            sql.add_records(connection, claim.partition, lease, records)
             return inserted, wanted - there
 
         return await self.database.run(work)
@@ -256,7 +254,7 @@ class Store:
                     tables.cursors.c.partition == partition
                 )
             ).all()
-            return _with_trades(connection, found), {row.venue: row.number for row in cursors}
+            return sql.with_trades(connection, found), {row.venue: row.number for row in cursors}
 
         return await self.database.run(work)
 
@@ -278,7 +276,7 @@ class Store:
                 .where(orders.leg != Leg.EXIT.value)
                 .order_by(orders.sequence)
             ).all()
-            return _with_trades(connection, found)
+            return sql.with_trades(connection, found)
 
         return await self.database.run(work)
 
@@ -293,7 +291,7 @@ class Store:
             ).all()
             ids = {pair.order_id for pair in pairs}
             found = connection.execute(sa.select(tables.orders).where(tables.orders.c.order_id.in_(ids))).all()
-            rows = {row.order_id: row for row in _with_trades(connection, found)}
+            rows = {row.order_id: row for row in sql.with_trades(connection, found)}
             return {pair.client_order_id: rows[pair.order_id] for pair in pairs if pair.order_id in rows}
 
         return await self.database.run(work)
@@ -337,7 +335,7 @@ class Store:
 
     async def renew_generation(self) -> int:
         """Begin a new generation (after the store was restored from a backup); return it."""
-        return await self.database.run(_renew)
+        return await self.database.run(sql.renew)
 
     # ---- the note beside an SQLite store
 
@@ -362,140 +360,6 @@ class Store:
         rows = self.database.run_blocking(lambda connection: connection.execute(sa.select(tables.partitions)).all())
         known = {str(row.partition): (row.generation, row.number) for row in rows}
         return any(tuple(sent) > known.get(partition, (0, 0)) for partition, sent in self._noted.items())
-
-
-# ---- functions on a connection
-
-
-def check_lease(connection: sa.Connection, partition: int, epoch: int) -> Any:
-    """Return the partition's row, locked for this transaction.
-
-    Raises:
-        LeaseLost: another worker has claimed the partition since.
-    """
-    row = connection.execute(_LEASE, {"partition": partition}).one_or_none()
-    if row is None or row.epoch != epoch:
-        held = "nobody" if row is None else f"{row.owner} (epoch {row.epoch})"
-        raise LeaseLost(f"partition {partition} of orders is held by {held}, not by epoch {epoch}: this worker ends")
-    return row
-
-
-_LEASE = (
-    sa.select(
-        tables.partitions.c.epoch, tables.partitions.c.owner, tables.partitions.c.generation, tables.partitions.c.number
-    )
-    .where(tables.partitions.c.partition == sa.bindparam("partition"))
-    .with_for_update()
-)
-_HEADS = sa.select(tables.heads).where(tables.heads.c.partition == sa.bindparam("partition"))
-_SET_NUMBER = (
-    sa.update(tables.partitions)
-    .where(tables.partitions.c.partition == sa.bindparam("of_partition"))
-    .values(number=sa.bindparam("new_number"))
-)
-
-
-def _partition_row(partition: int) -> Any:
-    return sa.select(tables.partitions).where(tables.partitions.c.partition == partition).with_for_update()
-
-
-def _add_records(connection: sa.Connection, partition: int, lease: Any, records: Sequence[Record]) -> None:
-    if not records:
-        return
-    found = connection.execute(_HEADS, {"partition": partition}).all()
-    heads: dict[str, tuple[int, int]] = {row.topic: (row.generation, row.number) for row in found}
-    number, rows = lease.number, []
-    for topic, key, value in records:
-        number += 1
-        generation, previous = heads.get(topic, (None, None))
-        rows.append(
-            {
-                "partition": partition,
-                "number": number,
-                "generation": lease.generation,
-                "topic": topic,
-                "key": key,
-                "value": value,
-                "previous_generation": generation,
-                "previous_number": previous,
-            }
-        )
-        heads[topic] = (lease.generation, number)
-    connection.execute(sa.insert(tables.outbox), rows)
-    tables.upsert(
-        connection,
-        tables.heads,
-        [
-            {"partition": partition, "topic": topic, "generation": head[0], "number": head[1]}
-            for topic, head in heads.items()
-            if head[1] > lease.number
-        ],
-    )
-    connection.execute(_SET_NUMBER, {"of_partition": partition, "new_number": number})
-
-
-def _with_trades(connection: sa.Connection, found: Sequence[Any]) -> list[OrderRow]:
-    fills = tables.fills.c
-    trades: dict[str, set[str]] = {}
-    ids = [row.order_id for row in found if row.filled != "0"]
-    for start in range(0, len(ids), 500):
-        chunk = ids[start : start + 500]
-        for row in connection.execute(sa.select(fills.order_id, fills.trade_id).where(fills.order_id.in_(chunk))):
-            trades.setdefault(row.order_id, set()).add(row.trade_id)
-    return [OrderRow.of(row, trades.get(row.order_id, set())) for row in found]
-
-
-def _create(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": 0x77616B65})
-    tables.metadata.create_all(connection)
-    tables.insert_missing(
-        connection,
-        tables.meta,
-        [{"name": "schema", "value": str(tables.SCHEMA)}, {"name": "generation", "value": "1"}],
-    )
-    schema = connection.execute(sa.select(tables.meta.c.value).where(tables.meta.c.name == "schema")).scalar_one()
-    if schema != str(tables.SCHEMA):
-        raise StoreFailed(
-            f"the execution store has schema {schema}, this build works with {tables.SCHEMA}: run the build that made "
-            "it, or begin a new store once its orders are terminal"
-        )
-
-
-def _generation(connection: sa.Connection) -> int:
-    row = connection.execute(sa.select(tables.meta.c.value).where(tables.meta.c.name == "generation")).scalar_one()
-    return int(row)
-
-
-def _renew(connection: sa.Connection) -> int:
-    generation = _generation(connection) + 1
-    connection.execute(sa.update(tables.meta).where(tables.meta.c.name == "generation").values(value=str(generation)))
-    connection.execute(sa.update(tables.partitions).values(generation=generation))
-    # Unsent records belong to the new generation too, each topic's first without a previous one.
-    connection.execute(sa.delete(tables.heads))
-    heads: dict[tuple[int, str], int] = {}
-    outbox = tables.outbox.c
-    unsent = connection.execute(
-        sa.select(outbox.partition, outbox.number, outbox.topic).order_by(outbox.partition, outbox.number)
-    ).all()
-    for row in unsent:
-        previous = heads.get((row.partition, row.topic))
-        connection.execute(
-            sa.update(tables.outbox)
-            .where(outbox.partition == row.partition, outbox.number == row.number)
-            .values(
-                generation=generation,
-                previous_generation=None if previous is None else generation,
-                previous_number=previous,
-            )
-        )
-        heads[(row.partition, row.topic)] = row.number
-    rows = [
-        {"partition": partition, "topic": topic, "generation": generation, "number": number}
-        for (partition, topic), number in heads.items()
-    ]
-    tables.upsert(connection, tables.heads, rows)
-    return generation
 
 
 def _lock(path: Path) -> IO[str]:

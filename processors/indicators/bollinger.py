@@ -7,6 +7,9 @@ Warm-up: the first values come with bar `period`. TA-Lib and ta agree from that 
 
 The sum of squared distances is moved with the window (Welford's update for a sliding window), not taken as the
 difference of two large sums: at a price of 60,000 and a deviation of 0.1 that would have few correct digits left.
+What remains is rounding of the largest square in sight: a window that stands perfectly still after a jump shows, until
+the next refresh, a deviation of up to some 2e-8 of the jump instead of zero. No vote comes of that (FLAT_SQUARED in
+processors/scoring/weighted.py).
 """
 
 from math import sqrt

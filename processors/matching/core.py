@@ -11,6 +11,8 @@ Entry points: `MatchingCore(params)`; `.submit(order, sent_ms)`, `.cancel(client
 3. A reduce-only order never closes more than its group's own position; a leg never more than its entry's lot.
 4. A market order without a market waits: an entry until `expires_ms`, an exit for as long as it takes.
 5. When a leg fires, its sibling and the unfilled rest of its entry are cancelled in the same step.
+6. What no market says (a time a day ahead, a price ten times the last one, a crossed quote) changes nothing until the
+   records after it agree: the strategy role parks such records, and a venue must not fill at them either.
 """
 
 import heapq
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from processors.market_time import AHEAD_MS, CONFIRMATIONS, admits
 from processors.matching import pricing
 from processors.matching.book import Book
 from processors.matching.params import MatchingParams
@@ -37,6 +40,8 @@ from processors.matching.types import (
 from schemas.market import Bar, Clock, FeedGap, Quote, Trade
 from schemas.reasons import ReportKind, Side
 
+RATIO = 10
+"""A price this many times above or below the last one is not believed, until others agree with it."""
 _ENDS = {"reject": ReportKind.REJECTED, "cancel": ReportKind.CANCELLED, "expire": ReportKind.EXPIRED}
 
 
@@ -51,10 +56,11 @@ class Changes(NamedTuple):
 class _Lane:
     """Time, books and what is on its way in one lane."""
 
-    __slots__ = ("arrivals", "books", "time_ms")
+    __slots__ = ("ahead", "arrivals", "books", "time_ms")
 
     def __init__(self) -> None:
         self.time_ms = 0
+        self.ahead: list[int] = []
         self.books: dict[str, Book] = {}
         # (arrival, rank, client order id, True for a cancel)
         self.arrivals: list[tuple[int, int, str, bool]] = []
@@ -139,9 +145,17 @@ class MatchingCore:
         lane = self.lanes.get(lane_id)
         if lane is None:
             lane = self.lanes[lane_id] = _Lane()
-        if message.now_ms > lane.time_ms:
-            lane.time_ms = message.now_ms
         kind = type(message)
+        if message.now_ms > lane.time_ms:
+            place = lane.ahead[2] + 1 if lane.ahead else 0
+            if not admits(lane.ahead, message.now_ms, lane.time_ms, place, is_clock=kind is Clock):
+                return
+            lane.time_ms = message.now_ms
+        if lane.ahead:
+            lane.ahead = []
+        if not self._believable(message, lane.time_ms):
+            self._arrive(lane)
+            return
         if kind is Quote:
             book = self._book(lane_id, lane, message.instrument)
             fresh = self._quote(book.touch, message)
@@ -165,6 +179,22 @@ class MatchingCore:
             self._arrive(lane)
             if kind is Clock:
                 self._expire(lane)
+
+    def _believable(self, message: Any, time_ms: int) -> bool:
+        """Return whether what the market says can be so: a venue fills nothing at a price that no market has."""
+        kind = type(message)
+        if kind is Quote:
+            prices, ts = (message.bid, message.ask), message.ts
+            if message.bid > message.ask:
+                return False
+        elif kind is Trade:
+            prices, ts = (message.price,), message.ts
+        elif kind is Bar:
+            prices, ts = (message.low, message.high), message.start_ms
+        else:
+            return True
+        book = self._books.get(message.instrument)
+        return ts <= time_ms + AHEAD_MS and (book is None or _near(book.touch, prices))
 
     def _book(self, lane_id: int, lane: _Lane, instrument: str) -> Book:
         book = self._books.get(instrument)
@@ -300,11 +330,12 @@ class MatchingCore:
             entry = self.orders.get(order.entry)
             if entry is not None:
                 self._end(entry, "cancel", now, "protection_fired")
-            for sibling in self._legs(order.entry):
-                if sibling is not order:
-                    self._end(sibling, "cancel", now, "one_cancels_other")
         book.taking[order.client_order_id] = order
         self._take(book, order, now, at)
+        # After the fill: whoever hears of the cancelled sibling knows already what closed the position.
+        for sibling in self._legs(order.entry) if order.entry else ():
+            if sibling is not order:
+                self._end(sibling, "cancel", now, "one_cancels_other")
 
     def _take_all(self, book: Book, now: int) -> None:
         for order in list(book.taking.values()):
@@ -409,10 +440,11 @@ class MatchingCore:
         if lot.open == 0 and entry is not None and entry.bracket is not None:
             # Else its next fill would open what has just been closed, and its legs are gone.
             self._end(entry, "cancel", now, "position_closed")
+        fired = order.entry == lot.entry  # the other leg goes anyway
         for leg in legs:
             if lot.open == 0:
-                self._end(leg, "cancel", now, "position_closed")
-            elif leg.state == "resting" and leg.size != lot.open:
+                self._end(leg, "cancel", now, "one_cancels_other" if fired else "position_closed")
+            elif leg.state == "resting" and leg.size != lot.open and not fired:
                 leg.size = lot.open
                 self._tell(leg, ReportKind.ACCEPTED, now, leg.size)
 
@@ -510,6 +542,7 @@ class MatchingCore:
             lane=lane_id,
             time_ms=lane.time_ms,
             touches=[book.touch for _, book in sorted(lane.books.items())],
+            ahead=lane.ahead,
         )
 
     def snapshot(self) -> Snapshot:
@@ -529,7 +562,7 @@ class MatchingCore:
         core.number, core.rank = snapshot.number, snapshot.rank
         for state in snapshot.lanes:
             lane = core.lanes[state.lane] = _Lane()
-            lane.time_ms = state.time_ms
+            lane.time_ms, lane.ahead = state.time_ms, state.ahead
             for touch in state.touches:
                 core._books[touch.instrument] = lane.books[touch.instrument] = Book(state.lane, touch)
         for group in snapshot.groups:
@@ -547,6 +580,26 @@ class MatchingCore:
             else:
                 core._books[order.instrument].taking[order.client_order_id] = order
         return core
+
+
+def _near(touch: Touch, prices: tuple[Decimal, ...]) -> bool:
+    """Whether prices lie in [1/10, 10] of the last ones, or `CONFIRMATIONS` before them agreed on a new level.
+
+    The rule of the strategy role (processors/strategy/checks.py), which parks what is refused.
+    """
+    last = touch.reference
+    if last is None or all(last <= price * RATIO and price <= last * RATIO for price in prices):
+        touch.reference = prices[0]
+        touch.refused, touch.refusals = None, 0
+        return True
+    before = touch.refused
+    agrees = before is not None and all(before <= price * RATIO and price <= before * RATIO for price in prices)
+    if agrees and touch.refusals >= CONFIRMATIONS:
+        touch.reference = prices[0]
+        touch.refused, touch.refusals = None, 0
+        return True
+    touch.refused, touch.refusals = prices[0], touch.refusals + 1 if agrees else 1
+    return False
 
 
 def encode(core: MatchingCore) -> bytes:

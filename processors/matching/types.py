@@ -108,7 +108,10 @@ class Group(msgspec.Struct, kw_only=True):
 
 
 class Touch(msgspec.Struct, kw_only=True):
-    """Best bid and ask of an instrument and the ids last seen (repeats of a restarted feed are skipped)."""
+    """Best bid and ask of an instrument and the ids last seen (repeats of a restarted feed are skipped).
+
+    `reference` is the last believable price; `refused` the last other one, the `refusals`-th in a row that agree.
+    """
 
     instrument: str
     bid: Decimal | None = None
@@ -121,6 +124,9 @@ class Touch(msgspec.Struct, kw_only=True):
     trade_id: int = -1
     trade_ts: int = -1
     taken: dict[str, Decimal] = {}
+    reference: Decimal | None = None
+    refused: Decimal | None = None
+    refusals: int = 0
 
 
 class Lane(msgspec.Struct, kw_only=True):
@@ -129,6 +135,7 @@ class Lane(msgspec.Struct, kw_only=True):
     lane: int
     time_ms: int = 0
     touches: list[Touch] = []
+    ahead: list[int] = []  # see processors/market_time.py
 
 
 class Snapshot(msgspec.Struct, kw_only=True):

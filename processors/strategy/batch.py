@@ -10,7 +10,7 @@ Entry point: `BatchKernel(params).run(open_, high, low, close, volume) -> BatchR
 
 from array import array
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -106,12 +106,50 @@ def _compiled() -> Callable[..., tuple[int, int]] | None:
         from numba import njit
     except ImportError:
         return None
-    compiled: Callable[..., tuple[int, int]] = njit(error_model="numpy", fastmath=False)(_run_arrays)
-    return compiled
+    compile_ = njit(error_model="numpy", fastmath=False)
+    compiled: Callable[..., tuple[int, int]] = compile_(_run_arrays)
+    return partial(compiled, compile_(_refresh_arrays), compile_(_zone_of_arrays))
 
 
-def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
-    highs: Any, lows: Any, closes: Any, start: int, floats: Any, ring: Any, count: int, zone: int, table: Any,
+def _refresh_arrays(
+    ring: Any, count: int, mask: int, anchor: float, band_period: int, fast_period: int, slow_period: int
+) -> tuple[float, float, float, float]:
+    """kernel._refreshed over an array."""
+    offset = spread = fast_offset = slow_offset = 0.0
+    for back in range(band_period, 0, -1):
+        offset += ring[(count - back) & mask] - anchor
+    offset /= band_period
+    for back in range(band_period, 0, -1):
+        distance = ring[(count - back) & mask] - anchor - offset
+        spread += distance * distance
+    for back in range(fast_period, 0, -1):
+        fast_offset += ring[(count - back) & mask] - anchor
+    for back in range(slow_period, 0, -1):
+        slow_offset += ring[(count - back) & mask] - anchor
+    return offset, spread, fast_offset / fast_period, slow_offset / slow_period
+
+
+def _zone_of_arrays(
+    rsi: float, macd: float, line: float, distance: float, edge: float, mean: float, sma_fast: float, sma_slow: float,
+    ema_fast: float, ema_slow: float, numbers: Any,
+) -> int:  # fmt: skip
+    """Return the zone of a bar, as the end of kernel._run."""
+    oversold, low_rsi, high_rsi, overbought, flat = numbers[15:20]
+    if rsi < low_rsi:
+        zone = 0 if rsi < oversold else 81
+    else:
+        zone = 162 if rsi <= high_rsi else 324 if rsi > overbought else 243
+    zone += 0 if macd > line else 54 if macd < line else 27
+    if distance * distance < edge or edge <= flat * (mean * mean):
+        zone += 9
+    elif distance > 0.0:
+        zone += 18
+    zone += 0 if sma_fast > sma_slow else 6 if sma_fast < sma_slow else 3
+    return zone + (0 if ema_fast > ema_slow else 2 if ema_fast < ema_slow else 1)
+
+
+def _run_arrays(
+    refresh: Any, zone_of: Any, highs: Any, lows: Any, closes: Any, start: int, floats: Any, ring: Any, count: int, zone: int, table: Any,
     mask: int, shared_emas: bool, shared_window: bool, numbers: Any, last_before_refresh: int,
     atr_period: float, deviations: float, codes: Any, values: Any,
 ) -> tuple[int, int]:  # fmt: skip
@@ -121,7 +159,6 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
     rsi_keep, atr_keep, motionless, fast_alpha, slow_alpha, line_alpha, ema_fast_alpha, ema_slow_alpha = numbers[:8]
     band_share, fast_share, slow_share, inner = numbers[9], numbers[11], numbers[13], numbers[14]
     band_period, fast_period, slow_period = int(numbers[8]), int(numbers[10]), int(numbers[12])
-    oversold, low_rsi, high_rsi, overbought, flat = numbers[15:20]
     for place in range(start, len(closes)):
         close, high, low = closes[place], highs[place], lows[place]
         change = close - before
@@ -147,19 +184,9 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
         if count & last_before_refresh == last_before_refresh:
             count += 1
             anchor = close
-            offset = fast_offset = slow_offset = spread = 0.0
-            for back in range(band_period, 0, -1):
-                offset += ring[(count - back) & mask] - anchor
-            offset /= band_period
-            for back in range(band_period, 0, -1):
-                distance = ring[(count - back) & mask] - anchor - offset
-                spread += distance * distance
-            for back in range(fast_period, 0, -1):
-                fast_offset += ring[(count - back) & mask] - anchor
-            fast_offset /= fast_period
-            for back in range(slow_period, 0, -1):
-                slow_offset += ring[(count - back) & mask] - anchor
-            slow_offset /= slow_period
+            offset, spread, fast_offset, slow_offset = refresh(
+                ring, count, mask, close, band_period, fast_period, slow_period
+            )
         else:
             count += 1
             slow_offset += (close - ring[(slot - slow_period) & mask]) * slow_share
@@ -176,32 +203,10 @@ def _run_arrays(  # noqa: C901 - kernel._run over arrays, operation by operation
                 fast_offset += (close - ring[(slot - fast_period) & mask]) * fast_share
         movement = gain + loss
         rsi = 100.0 * gain / movement if movement > motionless else 50.0
-        if rsi < low_rsi:
-            zone = 0 if rsi < oversold else 81
-        elif rsi > high_rsi:
-            zone = 324 if rsi > overbought else 243
-        else:
-            zone = 162
-        if macd < line:
-            zone += 54
-        elif macd <= line:
-            zone += 27
         variance = spread * band_share
         edge = variance * inner
         mean, sma_fast, sma_slow = anchor + offset, anchor + fast_offset, anchor + slow_offset
-        distance = close - mean
-        if distance * distance < edge or edge <= flat * (mean * mean):
-            zone += 9
-        elif distance > 0.0:
-            zone += 18
-        if sma_fast < sma_slow:
-            zone += 6
-        elif sma_fast <= sma_slow:
-            zone += 3
-        if ema_fast < ema_slow:
-            zone += 2
-        elif ema_fast <= ema_slow:
-            zone += 1
+        zone = zone_of(rsi, macd, line, close - mean, edge, mean, sma_fast, sma_slow, ema_fast, ema_slow, numbers)
         codes[place] = table[zone]
         reach = deviations * sqrt(variance)
         values[0, place], values[1, place], values[2, place], values[3, place] = rsi, macd, line, macd - line

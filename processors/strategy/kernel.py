@@ -103,6 +103,8 @@ class KernelPlan:
         self.longest = max(params.sma_slow, params.bollinger_period)
         self.ring_size = 1 << self.longest.bit_length()  # strictly above the longest window
         self.constants = self._constants()
+        self._band_share, self._deviations = 1.0 / params.bollinger_period, params.bollinger_deviations
+        self._motionless, self._atr_period = MOTIONLESS * params.rsi_period, params.atr_period
 
     def new(self) -> Kernel:
         """Return a kernel that has seen no bar."""
@@ -165,14 +167,13 @@ class KernelPlan:
 
     def values_of(self, state: State) -> dict[str, float]:
         """Return every value by name."""
-        params = self.params
         movement = state.gain + state.loss
         macd = state.macd_fast - state.macd_slow
-        variance = state.band_spread * (1.0 / params.bollinger_period)
-        reach = params.bollinger_deviations * sqrt(variance)
+        variance = state.band_spread * self._band_share
+        reach = self._deviations * sqrt(variance)
         middle = state.anchor + state.band_offset
         return {
-            "rsi": 100.0 * state.gain / movement if movement > MOTIONLESS * params.rsi_period else 50.0,
+            "rsi": 100.0 * state.gain / movement if movement > self._motionless else 50.0,
             "macd": macd,
             "macd_signal": state.macd_line,
             "macd_histogram": macd - state.macd_line,
@@ -184,7 +185,7 @@ class KernelPlan:
             "sma_slow": state.anchor + state.sma_slow_offset,
             "ema_fast": state.ema_fast,
             "ema_slow": state.ema_slow,
-            "atr": state.true_range / params.atr_period,
+            "atr": state.true_range / self._atr_period,
         }
 
 
@@ -304,10 +305,7 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         if ticks:
             true_range = true_range * atr_keep + (change if change > 0.0 else -change)
         else:
-            high, low = bar.high, bar.low
-            true_range = true_range * atr_keep + (
-                (high if high > before else before) - (low if low < before else before)
-            )  # fmt: skip
+            true_range = true_range * atr_keep + (max(bar.high, before) - min(bar.low, before))
         before = close
         fast += fast_alpha * (close - fast)
         slow += slow_alpha * (close - slow)
@@ -342,14 +340,9 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         rsi = 100.0 * gain / rsi if rsi > motionless else 50.0
         if rsi < low_rsi:
             zone = 0 if rsi < oversold else 81
-        elif rsi > high_rsi:
-            zone = 324 if rsi > overbought else 243
         else:
-            zone = 162
-        if macd < line:
-            zone += 54
-        elif macd <= line:
-            zone += 27
+            zone = 162 if rsi <= high_rsi else 324 if rsi > overbought else 243
+        zone += 0 if macd > line else 54 if macd < line else 27
         old = spread * band_share * inner
         middle = anchor + offset
         distance = close - middle
@@ -357,16 +350,9 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
             zone += 9
         elif distance > 0.0:
             zone += 18
-        if not shared_window:
-            middle = anchor + fast_offset
+        middle = middle if shared_window else anchor + fast_offset
         old = anchor + slow_offset
-        if middle < old:
-            zone += 6
-        elif middle <= old:
-            zone += 3
-        if ema_fast < ema_slow:
-            zone += 2
-        elif ema_fast <= ema_slow:
-            zone += 1
+        zone += 0 if middle > old else 6 if middle < old else 3
+        zone += 0 if ema_fast > ema_slow else 2 if ema_fast < ema_slow else 1
         # What is dropped now is in the cache; left in these names it would be fetched again at the next bar.
         close = change = macd = rsi = old = distance = middle = 0.0

@@ -14,14 +14,15 @@ from processors.strategy.kernel import Kernel, KernelPlan
 from processors.strategy.params import StrategyParams
 from processors.strategy.state import PartitionState
 from schemas.market import Bar, Mark, Marks
+from schemas.reasons import Side
 from schemas.signals import Signal
 from schemas.system import Alert
 
-SIGNALS: Final = "signals"
-LEADER_EVENTS: Final = "leader-events"
-BARS: Final = "bars"
-ALERTS: Final = "alerts"
-ACCOUNT_EVENTS: Final = "account-events"
+SIGNALS = "signals"
+LEADER_EVENTS = "leader-events"
+BARS = "bars"
+ALERTS = "alerts"
+ACCOUNT_EVENTS = "account-events"
 MARKS_PER_RECORD: Final = 4_000
 """Keeps a record of marks well below the broker's 1 MB limit; only a partition with more instruments sends several."""
 
@@ -61,7 +62,7 @@ class Strategy:
             params_hash=self.key[1],
             instrument=instrument,
             interval=params.interval,
-            side=score.side,
+            side=Side.BUY if score.buy > score.sell else Side.SELL,
             signal_class=signal_class,
             strength=score.strength,
             buy_score=score.buy,

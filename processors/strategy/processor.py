@@ -8,7 +8,8 @@ Entry point: `StrategyProcessor(params, known_instruments)`, a processors.protoc
 2. Trades and quotes are known by their ids, bars by their start: what is not above the last one is a duplicate, dropped
    and counted. So every message may come twice.
 3. An event is applied first, then time: bars whose close is due, then marks (or the clock, if nothing was to mark).
-4. A refused record changes nothing but the counters and an instrument's streak of absurd prices.
+4. A refused record changes nothing but the counters, an instrument's streak of absurd prices and the claim of times
+   too far ahead.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from processors.inbox import LATEST_MS, parked
+from processors.market_time import admits
 from processors.protocols import ALL, Meta, Out
 from processors.strategy.bars import FROM_TRADES, BarBuilder, ClosedBar
 from processors.strategy.checks import (
@@ -50,6 +52,8 @@ from schemas.market import Bar, Clock, FeedGap, Quote, Trade
 MARKET_DATA: Final = "market-data"
 QUOTE_FRESH_MS: Final = 5_000
 """A quote older than this (log time) does not make the mark any more when there are trades."""
+UNREADABLE: Final = (msgspec.DecodeError, ValueError, TypeError, UnicodeDecodeError, RecursionError)
+"""What reading a value as a lean struct, or its numbers as floats, can raise."""
 
 
 class StrategyProcessor:
@@ -116,6 +120,21 @@ class StrategyProcessor:
 
     # ---------------------------------------------------------------------------------------------- one by one
 
+    def admits(self, state: PartitionState, event: Any, now_ms: int, offset: int) -> bool:
+        """Return whether the event may move step time, `now_ms`, as far as it says; False leaves a Clock out.
+
+        Raises:
+            BadRecord: another record is too far ahead (see processors/market_time.py).
+        """
+        is_clock = isinstance(event, Clock)
+        if admits(state.ahead, event.now_ms, now_ms, offset, is_clock=is_clock):
+            return True
+        state.counters["ahead"] += 1
+        if not is_clock:
+            days = (event.now_ms - now_ms) / 86_400_000
+            raise BadRecord(f"now_ms {event.now_ms} is {days:.1f} days ahead of log time {now_ms}")
+        return False
+
     def step(self, state: PartitionState, event: Any, meta: Meta) -> list[Out]:
         """Apply one decoded message.
 
@@ -180,12 +199,7 @@ class StrategyProcessor:
         state.instruments[event.instrument] = instrument
         if new_level:
             outs.append(self._level_alert(instrument, bid, meta))
-        instrument.quote_id, instrument.reference = event.id, bid
-        instrument.bid, instrument.ask = str(event.bid), str(event.ask)
-        instrument.quote_until_ms = meta.now_ms + QUOTE_FRESH_MS
-        if not instrument.dirty:
-            instrument.dirty = True
-            state.dirty.append(instrument)
+        _set_quote(state, instrument, event.id, str(event.bid), str(event.ask), bid, meta.now_ms)
 
     def _bar(self, state: PartitionState, event: Bar, meta: Meta, outs: list[Out]) -> None:
         instrument = self._instrument(state, event.instrument)
@@ -354,12 +368,10 @@ class StrategyProcessor:
     ) -> tuple[int, list[tuple[int, Sequence[Out]]]]:
         """Apply raw values in order; return the new step time and the outputs by causing offset."""
         results: list[tuple[int, Sequence[Out]]] = []
-        lean, dirty = LEAN.decode, state.dirty
+        lean, dirty, tick_bars = LEAN.decode, state.dirty, self._tick_bars
         find: Any = state.instruments.get  # None is told apart before anything is done with it
-        tick_bars = self._tick_bars
-        latest_ms = now_ms + AHEAD_MS  # rises with step time; the slow way knows the exact limit
+        latest_ms = now_ms + AHEAD_MS  # at most what the slow way admits, which decides
         outs: Any
-        unreadable, absurd, fresh_ms = msgspec.DecodeError, ABSURD, QUOTE_FRESH_MS
         for index, value in enumerate(values):
             try:
                 event = lean(value)  # type: ignore[arg-type]  # None raises TypeError
@@ -372,7 +384,7 @@ class StrategyProcessor:
                         instrument is None
                         or event.id <= instrument.trade_id
                         or not 0.1 <= price / instrument.reference <= 10.0
-                        or not 0.0 < float(event.size) < absurd
+                        or not 0.0 < float(event.size) < ABSURD
                         or event.ts > latest_ms
                     )
                 else:
@@ -381,21 +393,21 @@ class StrategyProcessor:
                         instrument is None
                         or event.id <= instrument.quote_id
                         or not 0.1 <= price / instrument.reference <= ask / instrument.reference <= 10.0
-                        or not 0.0 <= float(event.bid_size) < absurd
-                        or not 0.0 <= float(event.ask_size) < absurd
+                        or not 0.0 <= float(event.bid_size) < ABSURD
+                        or not 0.0 <= float(event.ask_size) < ABSURD
                         or event.ts > latest_ms
                     )
-            except (unreadable, ValueError, TypeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 slow = True
-            if slow:
+            if slow or event.now_ms > latest_ms:
                 now_ms, outs = self._slow(state, value, offsets[index], partition, now_ms)
+                latest_ms = now_ms + AHEAD_MS
                 if outs:
                     results.append((offsets[index], outs))
                 continue
-            received_ms = event.now_ms
+            received_ms, outs = event.now_ms, None
             if received_ms > now_ms:
                 now_ms = received_ms
-            outs = None
             if type(event) is LeanTrade:
                 instrument.trade_id = event.id
                 instrument.ts = event.ts
@@ -407,24 +419,18 @@ class StrategyProcessor:
                         kernel.last = 0
                     elif code != kernel.last or tick_bars:
                         outs = [] if outs is None else outs
-                        self._tick(instrument, kernel, code, event.ts, text, price, event.size, received_ms, now_ms,
-                                   outs)  # fmt: skip
+                        self._tick(
+                            instrument, kernel, code, event.ts, text, price, event.size, received_ms, now_ms, outs
+                        )
                 if instrument.series:
                     outs = [] if outs is None else outs
-                    self._build(state, instrument, event.ts, text, price, event.size, received_ms,
-                                Meta(now_ms, partition, offsets[index]), outs)  # fmt: skip
+                    meta = Meta(now_ms, partition, offsets[index])
+                    self._build(state, instrument, event.ts, text, price, event.size, received_ms, meta, outs)
                 if not instrument.dirty and now_ms > instrument.quote_until_ms:
                     instrument.dirty = True
                     dirty.append(instrument)
             else:
-                instrument.quote_id = event.id
-                instrument.reference = price
-                instrument.bid = event.bid
-                instrument.ask = event.ask
-                instrument.quote_until_ms = now_ms + fresh_ms
-                if not instrument.dirty:
-                    instrument.dirty = True
-                    dirty.append(instrument)
+                _set_quote(state, instrument, event.id, event.bid, event.ask, price, now_ms)
             if now_ms >= state.wake_ms:
                 outs = [] if outs is None else outs
                 self._wake(state, None, received_ms, Meta(now_ms, partition, offsets[index]), outs)
@@ -440,7 +446,23 @@ class StrategyProcessor:
             event = self._decode(value)
             if not 0 <= event.now_ms < LATEST_MS:
                 raise BadRecord(f"now_ms {event.now_ms} is not a time in milliseconds since 1970")
+            if not self.admits(state, event, now_ms, offset):
+                return now_ms, ()
             after_ms = max(event.now_ms, now_ms)
             return after_ms, self.step(state, event, Meta(after_ms, partition, offset))
         except (BadRecord, NewerSchema) as error:
             return now_ms, [parked(MARKET_DATA, partition, offset, value, str(error), now_ms)]
+
+
+def _set_quote(
+    state: PartitionState, instrument: InstrumentState, id: int, bid: str, ask: str, price: float, now_ms: int
+) -> None:
+    """Take a quote that passed every check; `price` is its bid."""
+    instrument.quote_id = id
+    instrument.reference = price
+    instrument.bid = bid
+    instrument.ask = ask
+    instrument.quote_until_ms = now_ms + QUOTE_FRESH_MS
+    if not instrument.dirty:
+        instrument.dirty = True
+        state.dirty.append(instrument)

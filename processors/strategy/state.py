@@ -18,7 +18,7 @@ from processors.strategy.bars import BarBuilder, canonical
 from processors.strategy.kernel import Kernel
 
 COUNTERS: Final = (
-    "duplicates", "late", "gaps", "unknown_instrument", "absurd", "crossed", "id_regressions", "ignored_bars",
+    "duplicates", "late", "gaps", "unknown_instrument", "absurd", "crossed", "id_regressions", "ignored_bars", "ahead",
 )  # fmt: skip
 """What a partition counts. Refusals are also parked; duplicates and ignored bars are expected traffic."""
 
@@ -73,9 +73,10 @@ class PartitionState:
 
     marks_at_ms: log time of the next marks. deadlines: heap of (close_at_ms, instrument, place of the series), one
     entry at least per open bar; stale entries are recognised when they come up. wake_ms: the earlier of both.
+    ahead: what the last record too far ahead claimed, see processors/market_time.py.
     """
 
-    __slots__ = ("counters", "deadlines", "dirty", "instruments", "marks_at_ms", "wake_ms")
+    __slots__ = ("ahead", "counters", "deadlines", "dirty", "instruments", "marks_at_ms", "wake_ms")
 
     def __init__(self) -> None:
         self.instruments: dict[str, InstrumentState] = {}
@@ -83,6 +84,7 @@ class PartitionState:
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.deadlines: list[tuple[int, str, int]] = []
         self.marks_at_ms = self.wake_ms = 0
+        self.ahead: list[int] = []
 
     def watch(self, close_at_ms: int, instrument: str, place: int) -> None:
         """Have the bar of this series looked at when log time passes `close_at_ms`."""
@@ -119,6 +121,7 @@ class _Partition(msgspec.Struct, array_like=True):
     counters: dict[str, int]
     dirty: list[str]
     instruments: list[_Instrument]
+    ahead: list[int] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -136,6 +139,7 @@ def encode_state(state: PartitionState, key_of: KernelKey) -> bytes:
             counters={name: state.counters[name] for name in COUNTERS},
             dirty=[instrument.name for instrument in state.dirty],
             instruments=instruments,
+            ahead=state.ahead,
         )
     )
 
@@ -164,7 +168,7 @@ def decode_state(data: bytes, make: Callable[[str], InstrumentState], key_of: Ke
     """Inverse of `encode_state`; `make` gives a fresh state of an instrument."""
     packed = _decoder.decode(data)
     state = PartitionState()
-    state.marks_at_ms = packed.marks_at_ms
+    state.marks_at_ms, state.ahead = packed.marks_at_ms, packed.ahead
     state.counters.update({name: count for name, count in packed.counters.items() if name in state.counters})
     for item in packed.instruments:
         instrument = state.instruments[item.name] = make(item.name)

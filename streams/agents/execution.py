@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from executors.engine import ExecutionEngine
 from executors.paper.executor import PaperExecutor
 from executors.store import Store
-from processors.inbox import Inbox, InboxCore, partition_of
+from processors.inbox import Inbox, InboxCore, StreamHole, partition_of
 from processors.protocols import Meta, Out
 from schemas.codec import decoder_for
 from schemas.topics import Catalogue
@@ -99,7 +99,11 @@ class ExecutionHandler:
     async def apply(self, tp: TP, batch: Batch) -> None:
         """Store the batch's orders with the position; the engine's workers do the rest."""
         inbox = self._inboxes[tp.partition]
-        emits = self._core.apply_columns(inbox, batch.values, batch.offsets, batch.headers)
+        try:
+            emits = self._core.apply_columns(inbox, batch.values, batch.offsets, batch.headers)
+        except StreamHole as error:
+            await self._publisher.publish(error.emits, batch.origin_us)
+            raise
         if emits:
             await self._publisher.publish(emits, batch.origin_us)
         read, inbox.state = inbox.state, []

@@ -7,6 +7,8 @@ Entry points: `PartitionTail`, `summarise`, `Resume`.
 2. Behind a partition's last checkpoint stand some of the next records. They are known by (kind, instrument, id),
    counted, so that a feed which has one id twice gets both.
 3. A restart goes on behind the lowest checkpoint and leaves out what a partition's checkpoint or count covers.
+4. Others may have written records with absurd times. Only a Clock moves the log time that is found here by more than a
+   day, and a checkpoint, behind which everything is older, takes such a move back.
 """
 
 from collections import Counter
@@ -15,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from processors.market_time import AHEAD_MS
 from streams.feeds.base import BAR, QUOTE, TRADE, FeedError, FeedRecord
 
 Identity = tuple[int, str, int]
@@ -60,9 +63,11 @@ def summarise(values: Iterable[bytes | None], beginning: int = 0, end: int = 0) 
             head = _head.decode(value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-        if tail.now_ms is None or head.now_ms > tail.now_ms:
-            tail.now_ms = head.now_ms
+        if tail.now_ms is None or tail.now_ms < head.now_ms < tail.now_ms + AHEAD_MS or head.type == "clock":
+            tail.now_ms = max(head.now_ms, tail.now_ms or 0)
         if head.type == "clock" and head.position >= 0:
+            if tail.now_ms > head.now_ms + AHEAD_MS:
+                tail.now_ms = head.now_ms
             tail.position = head.position
             tail.feed = head.feed
             tail.after.clear()

@@ -1,6 +1,6 @@
 """Every indicator file keeps the contract of processors/indicators; this suite finds them by itself.
 
-A new file needs one entry in `ORACLES` below: the definition, written over whole arrays as slowly and plainly as it can be.
+A new file needs one entry in `ORACLES` below: the definition, over whole arrays, as slowly and plainly as it can be.
 """
 
 import ast
@@ -11,6 +11,7 @@ import math
 import pathlib
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -67,8 +68,8 @@ def rsi_oracle(bars: Bars, period: int) -> list[tuple[float, ...] | None]:
     closes = [bar[3] for bar in bars]
     changes = [0.0, *np.diff(closes)]
     gains, losses = _wilder([max(x, 0) for x in changes], period), _wilder([max(-x, 0) for x in changes], period)
-    return [None if g is None or l is None else (100 * g / (g + l) if g + l > 1e-14 else 50.0,)
-            for g, l in zip(gains, losses, strict=True)]  # fmt: skip
+    return [None if g is None or s is None else (100 * g / (g + s) if g + s > 1e-14 else 50.0,)
+            for g, s in zip(gains, losses, strict=True)]  # fmt: skip
 
 
 def macd_oracle(bars: Bars, fast: int, slow: int, signal: int) -> list[tuple[float, ...] | None]:
@@ -91,7 +92,7 @@ def bollinger_oracle(bars: Bars, period: int, deviations: float) -> list[tuple[f
 
 def atr_oracle(bars: Bars, period: int) -> list[tuple[float, ...] | None]:
     ranges = [0.0]
-    for before, bar in zip(bars, bars[1:], strict=False):
+    for before, bar in pairwise(bars):
         ranges.append(max(bar[1] - bar[2], abs(bar[1] - before[3]), abs(bar[2] - before[3])))
     return [None if value is None else (value,) for value in _wilder(ranges, period)]
 
@@ -145,7 +146,10 @@ prices = st.floats(min_value=0.5, max_value=2.0).map(lambda x: round(x, 3))
 def test_equals_its_slow_definition_on_any_prices(spec: IndicatorSpec, closes: list[float], shorter: int) -> None:
     bars = [(close, close + 0.1, close - 0.1, close, 1.0) for close in closes]
     changes = {key: min(value, shorter + place) for place, (key, value) in enumerate(spec.settings.items())}
-    assert_close(run(spec, bars, **changes), ORACLES[spec.name](bars, **changes), 1.0)
+    # A deviation that falls to zero right after a jump of the whole price keeps the square root of the rounding error
+    # of its square, 2e-8 of the jump; see processors/indicators/bollinger.py.
+    scale = 100.0 if spec.name == "bollinger" else 1.0
+    assert_close(run(spec, bars, **changes), ORACLES[spec.name](bars, **changes), scale)
 
 
 @each

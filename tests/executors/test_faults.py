@@ -79,7 +79,7 @@ async def test_one_order_is_executed_at_most_once(
     async with bench.running(venue(tmp_path)):
         await bench.accept(entry)
         await settled(bench)
-    none = "reject" in faults or told is not None and told[-1] == "expired"
+    none = "reject" in faults or (told is not None and told[-1] == "expired")
     assert paper.executed() == ({} if none else {entry.order_id: Decimal(1)})
 
 
@@ -290,7 +290,7 @@ async def test_an_exit_waits_for_an_entry_in_flight(bench: Bench, tmp_path: Path
         paper.release_late()
         await settled(bench)
     assert paper.executed() == {entry.order_id: 1, leaving.order_id: 1}
-    assert [order_id for order_id in paper.executed()] == [entry.order_id, leaving.order_id]
+    assert list(paper.executed()) == [entry.order_id, leaving.order_id]
 
 
 async def test_an_unresolved_order_is_alarmed_and_still_asked_about(bench: Bench, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def by_libraries(case: str, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
         return (ours(name, frame)[:, 0], talib.RSI(price, 14),
                 ta.momentum.RSIIndicator(close, 14).rsi().to_numpy(), 1.0)  # fmt: skip
     if name == "atr":
-        return (ours(name, frame)[:, 0], talib.ATR(high.to_numpy(), low.to_numpy(), price, 14),
-                ta.volatility.AverageTrueRange(high, low, close, 14).average_true_range().to_numpy(), price)  # fmt: skip
+        theirs = ta.volatility.AverageTrueRange(high, low, close, 14).average_true_range().to_numpy()
+        return ours(name, frame)[:, 0], talib.ATR(high.to_numpy(), low.to_numpy(), price, 14), theirs, price
     if name == "macd":
         peer = ta.trend.MACD(close, 26, 12, 9)
         theirs = np.column_stack([peer.macd(), peer.macd_signal(), peer.macd_diff()])

@@ -56,8 +56,9 @@ def trade(
     at_ms: int, price: Any, id: int, *, size: Any = "1", instrument: str = BTC, now_ms: int | None = None
 ) -> Trade:
     """A trade `at_ms` after START_MS; log time is the same unless given."""
-    return Trade(now_ms=START_MS + (at_ms if now_ms is None else now_ms), instrument=instrument,
-                 price=Decimal(str(price)), size=Decimal(str(size)), side=Side.BUY, id=id, ts=START_MS + at_ms)  # fmt: skip
+    received_ms = START_MS + (at_ms if now_ms is None else now_ms)
+    return Trade(now_ms=received_ms, instrument=instrument, price=Decimal(str(price)), size=Decimal(str(size)),
+                 side=Side.BUY, id=id, ts=START_MS + at_ms)  # fmt: skip
 
 
 def quote(at_ms: int, bid: Any, ask: Any, id: int, *, instrument: str = BTC) -> Quote:

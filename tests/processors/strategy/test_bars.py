@@ -28,7 +28,8 @@ def slow_bars(trades: list[Trade], interval: str) -> list[tuple]:
         groups.setdefault(item.ts - item.ts % length, []).append(item)
     return [
         (interval, start - START_MS, str(items[0].price), str(max(item.price for item in items)),
-         str(min(item.price for item in items)), str(items[-1].price), str(sum(item.size for item in items)), len(items))
+         str(min(item.price for item in items)), str(items[-1].price), str(sum(item.size for item in items)),
+         len(items))
         for start, items in groups.items()
     ]  # fmt: skip
 

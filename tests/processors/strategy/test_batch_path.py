@@ -5,6 +5,7 @@ value, cuts the input into batches anywhere and restarts from encoded state in b
 """
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +45,7 @@ def run(core: InboxCore, raw: list, cuts: list[int] = (), restart: bool = False)
     inbox, emits = core.new(0), []
     items = records(raw)
     borders = [0, *cuts, len(items)]
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         emits += core.apply(inbox, items[start:end])
         if restart:
             inbox = core.decode(core.encode(inbox))
@@ -109,10 +110,12 @@ def test_no_strategy_still_marks() -> None:
 
 GOOD_TRADE = json.loads(encode(trade(0, "10.5", 5)))
 GOOD_QUOTE = json.loads(encode(quote(0, "10.4", "10.6", 5)))
-NUMBERS = ["10", "10.50", " 10.5", "10.5 ", "1_0", "1__0", "+10", "-10", "1e1", "1E+1", "0", "0.0", "-0", "1e-400", "1e400",
-           "1e17", "1e18", "nan", "NaN", "sNaN", "-inf", "Infinity", "inf", "", " ", "ten", "0x10", "10,5", "１０", "1" * 32,
-           "1." + "0" * 30, "1." + "0" * 31, "1." + "0" * 38, "1." + "0" * 39, "1e-6", "9" * 41, 10, 10.5, -1, 0, True,
-           None, [], {}, "10\x00", "1e", ".5", "5.", "10e-1", "105e-1"]  # fmt: skip
+NUMBERS = [
+    "10", "10.50", " 10.5", "10.5 ", "1_0", "1__0", "+10", "-10", "1e1", "1E+1", "0", "0.0", "-0", "1e-400", "1e400",
+    "1e17", "1e18", "nan", "NaN", "sNaN", "-inf", "Infinity", "inf", "", " ", "ten", "0x10", "10,5", "１０", "1" * 32,
+    "1." + "0" * 30, "1." + "0" * 31, "1." + "0" * 38, "1." + "0" * 39, "1e-6", "9" * 41, 10, 10.5, -1, 0, True,
+    None, [], {}, "10\x00", "1e", ".5", "5.", "10e-1", "105e-1",
+]  # fmt: skip
 INTEGERS = [0, 1, 5, 6, 7, -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, "6", 6.0, 6.5, None, True]
 TIMES = [START_MS, START_MS + 1, START_MS + 90_000_000, 0, -1, 1, 2**48 - 1, 2**48, 2**63, "1", 1.5, None]
 

@@ -1,6 +1,7 @@
 """The fused kernel and the batch form equal the one-file indicators and the scorer, bit for bit."""
 
 import random
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -117,7 +118,7 @@ def test_batch_equals_live_for_any_cut(
         bars[:, :3] = bars[:, 3:4]
     live, ours = plan_of(changes, interval).new(), BatchKernel(params(changes, interval))
     cuts = [0, 1, 30, 49, 50, 51, 300, 1_023, 1_024, 1_025, 2_500]
-    results = [ours.run(*bars[start:end].T) for start, end in zip(cuts, cuts[1:], strict=False)]
+    results = [ours.run(*bars[start:end].T) for start, end in pairwise(cuts)]
     codes = np.concatenate([result.codes for result in results])
     values = np.concatenate([result.values for result in results], axis=1)
     for place, bar in enumerate(bars.tolist()):
@@ -140,7 +141,7 @@ def test_batch_refuses_columns_of_different_length() -> None:
 def test_a_plan_refuses_what_does_not_exist() -> None:
     with pytest.raises(ValueError, match="no scorer 'nosuch', one of: weighted"):
         KernelPlan(params({"scorer": "nosuch"}))
-    with pytest.raises(ValueError, match="extra_indicators.x: no indicator 'vwap', one of: atr"):
+    with pytest.raises(ValueError, match=r"extra_indicators\.x: no indicator 'vwap', one of: atr"):
         KernelPlan(params({"extra_indicators": {"x": {"indicator": "vwap"}}}))
     with pytest.raises(ValueError, match="sma has no setting 'length', it has: period"):
         KernelPlan(params({"extra_indicators": {"x": {"indicator": "sma", "settings": {"length": 3}}}}))

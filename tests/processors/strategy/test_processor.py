@@ -169,7 +169,7 @@ def test_every_message_twice_changes_nothing() -> None:
         once(event)
         twice(event, event)
     assert len(once.told("signals")) > 100
-    assert [out for out in twice.outs] == once.outs
+    assert twice.outs == once.outs
     assert twice.state.counters["duplicates"] == len([e for e in events if not isinstance(e, Clock)])
     twice.state.counters["duplicates"] = 0
     assert twice.processor.encode(twice.state) == once.processor.encode(once.state)

@@ -115,8 +115,8 @@ def test_sell_is_the_mirror_of_buy(
 ) -> None:
     def values(sign: float) -> dict[str, float]:
         return NEUTRAL | {
-            "rsi": 50 + sign * (rsi - 50), "macd": sign * macd, "macd_signal": sign * line, "sma_fast": 100 + sign * sma,
-            "ema_fast": 100 + sign * ema, "bollinger_variance": variance,
+            "rsi": 50 + sign * (rsi - 50), "macd": sign * macd, "macd_signal": sign * line,
+            "sma_fast": 100 + sign * sma, "ema_fast": 100 + sign * ema, "bollinger_variance": variance,
         }  # fmt: skip
 
     one, other = (SCORER.score(values(sign), 100 + sign * distance, PARAMS) for sign in (1.0, -1.0))
