@@ -4,7 +4,7 @@ The paper venue is a venue: it watches the market by itself and journals how far
 not state of a processor), so this consumer seeks to the positions it is given and commits nothing.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class KafkaMarketSource:
             last = await consumer.end_offsets(partitions)
             return {tp.partition: (first[tp], last[tp]) for tp in partitions}
 
-    async def read(self, positions: dict[int, int]) -> AsyncIterator[list[tuple[int, int, Any]]]:
+    async def read(self, positions: dict[int, int]) -> AsyncGenerator[list[tuple[int, int, Any]], None]:
         """Yield lists of (partition, offset, message), from these next offsets, for ever.
 
         A record that cannot be read is given as None, so that the position moves over it; the strategy parks it.

@@ -238,16 +238,20 @@ class PaperExecutor:
         shards = self._shards.values()
         lanes = {lane for shard in shards for lane in shard.positions}
         positions = {lane: min(shard.positions[lane] for shard in shards) for lane in lanes}
-        async for batch in self._market.read(positions):
-            for partition, shard in self._shards.items():
-                changed = self._apply(shard, batch)
-                now = asyncio.get_running_loop().time()
-                overdue = shard.moved and now - shard.journalled_at >= self._params.journal_interval_ms / 1000
-                if changed or overdue:
-                    shard.journalled_at = now
-                    await self._write(partition, shard)
-                shard.check_caught_up()
-                shard.news.set()
+        async with contextlib.aclosing(self._market.read(positions)) as batches:
+            async for batch in batches:
+                await self._apply_all(batch)
+
+    async def _apply_all(self, batch: list[MarketRecord]) -> None:
+        for partition, shard in self._shards.items():
+            changed = self._apply(shard, batch)
+            now = asyncio.get_running_loop().time()
+            overdue = shard.moved and now - shard.journalled_at >= self._params.journal_interval_ms / 1000
+            if changed or overdue:
+                shard.journalled_at = now
+                await self._write(partition, shard)
+            shard.check_caught_up()
+            shard.news.set()
 
     def _apply(self, shard: _Shard, batch: list[MarketRecord]) -> bool:
         core, positions = shard.core, shard.positions

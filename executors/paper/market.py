@@ -1,6 +1,6 @@
 """Where the paper venue reads its market data: a source that can be read from a position and knows its bounds."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from executors.errors import MarketLost
@@ -15,7 +15,7 @@ class MarketSource(Protocol):
         """Return, per partition, the first offset that can be read and the end (the next one to be written)."""
         ...
 
-    def read(self, positions: dict[int, int]) -> AsyncIterator[list[MarketRecord]]:
+    def read(self, positions: dict[int, int]) -> AsyncGenerator[list[MarketRecord], None]:
         """Yield batches for ever, from these next offsets; offsets rise per partition.
 
         A record that cannot be decoded is given as None: the position must move over it.

@@ -149,8 +149,8 @@ def _zone_of_arrays(
 
 
 def _run_arrays(
-    refresh: Any, zone_of: Any, highs: Any, lows: Any, closes: Any, start: int, floats: Any, ring: Any, count: int, zone: int, table: Any,
-    mask: int, shared_emas: bool, shared_window: bool, numbers: Any, last_before_refresh: int,
+    refresh: Any, zone_of: Any, highs: Any, lows: Any, closes: Any, start: int, floats: Any, ring: Any, count: int,
+    zone: int, table: Any, mask: int, shared_emas: bool, shared_window: bool, numbers: Any, last_before_refresh: int,
     atr_period: float, deviations: float, codes: Any, values: Any,
 ) -> tuple[int, int]:  # fmt: skip
     """Advance over closes[start:]; writes floats, ring, codes and values in place, returns (bars taken, zone)."""

@@ -280,9 +280,7 @@ def _refreshed(params: StrategyParams, ring: "array[float]", count: int) -> tupl
     return offset, in_order_sum((close - offset) * (close - offset) for close in window), sma_fast, sma_slow
 
 
-def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicator would double its cost
-    plan: KernelPlan, state: State, bar: FusedKernel
-) -> Generator[Any, float | None, None]:
+def _run(plan: KernelPlan, state: State, bar: FusedKernel) -> Generator[Any, float | None, None]:
     """Advance by each close sent; see the module header. `bar` gives high and low, but for ticks."""
     (count, zone, before, gain, loss, true_range, fast, slow, line, ema_fast, ema_slow,
      anchor, offset, spread, fast_offset, slow_offset, ring) = state  # fmt: skip
@@ -305,17 +303,17 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
         if ticks:
             true_range = true_range * atr_keep + (change if change > 0.0 else -change)
         else:
-            true_range = true_range * atr_keep + (max(bar.high, before) - min(bar.low, before))
+            high, low = bar.high, bar.low
+            true_range = true_range * atr_keep + (
+                (high if high > before else before) - (low if low < before else before)
+            )
         before = close
         fast += fast_alpha * (close - fast)
         slow += slow_alpha * (close - slow)
         macd = fast - slow
         line += line_alpha * (macd - line)
-        if shared_emas:
-            ema_fast, ema_slow = fast, slow
-        else:
-            ema_fast += ema_fast_alpha * (close - ema_fast)
-            ema_slow += ema_slow_alpha * (close - ema_slow)
+        ema_fast = fast if shared_emas else ema_fast + ema_fast_alpha * (close - ema_fast)
+        ema_slow = slow if shared_emas else ema_slow + ema_slow_alpha * (close - ema_slow)
         slot = count & mask
         ring[slot] = close
         if count & last_before_refresh == last_before_refresh:
@@ -332,10 +330,7 @@ def _run(  # noqa: C901 - one flat pass over all indicators; a call per indicato
             spread += change * ((close - anchor - offset) + old)
             if spread < 0.0:
                 spread = 0.0
-            if shared_window:
-                fast_offset = offset
-            else:
-                fast_offset += (close - ring[slot - fast_period]) * fast_share
+            fast_offset = offset if shared_window else fast_offset + (close - ring[slot - fast_period]) * fast_share
         rsi = gain + loss
         rsi = 100.0 * gain / rsi if rsi > motionless else 50.0
         if rsi < low_rsi:

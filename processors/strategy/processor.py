@@ -363,7 +363,7 @@ class StrategyProcessor:
 
     # ---------------------------------------------------------------------------------------------- batches
 
-    def step_batch(  # noqa: C901 - the hot path: both frequent messages in line
+    def step_batch(
         self, state: PartitionState, values: Sequence[bytes | None], offsets: Sequence[int], partition: int, now_ms: int
     ) -> tuple[int, list[tuple[int, Sequence[Out]]]]:
         """Apply raw values in order; return the new step time and the outputs by causing offset."""
@@ -377,15 +377,13 @@ class StrategyProcessor:
                 event = lean(value)  # type: ignore[arg-type]  # None raises TypeError
                 instrument = find(event.instrument)
                 if type(event) is LeanTrade:
-                    text = event.price
-                    price = float(text)
+                    text, price = event.price, float(event.price)
                     # Each comparison fails on NaN, zero, infinity and what the slow way has to decide.
                     slow = (
                         instrument is None
                         or event.id <= instrument.trade_id
                         or not 0.1 <= price / instrument.reference <= 10.0
                         or not 0.0 < float(event.size) < ABSURD
-                        or event.ts > latest_ms
                     )
                 else:
                     price, ask = float(event.bid), float(event.ask)
@@ -395,19 +393,17 @@ class StrategyProcessor:
                         or not 0.1 <= price / instrument.reference <= ask / instrument.reference <= 10.0
                         or not 0.0 <= float(event.bid_size) < ABSURD
                         or not 0.0 <= float(event.ask_size) < ABSURD
-                        or event.ts > latest_ms
                     )
             except UNREADABLE:
                 slow = True
-            if slow or event.now_ms > latest_ms:
+            if slow or event.ts > latest_ms or event.now_ms > latest_ms:
                 now_ms, outs = self._slow(state, value, offsets[index], partition, now_ms)
                 latest_ms = now_ms + AHEAD_MS
                 if outs:
                     results.append((offsets[index], outs))
                 continue
             received_ms, outs = event.now_ms, None
-            if received_ms > now_ms:
-                now_ms = received_ms
+            now_ms = received_ms if received_ms > now_ms else now_ms
             if type(event) is LeanTrade:
                 instrument.trade_id = event.id
                 instrument.ts = event.ts

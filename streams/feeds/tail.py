@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from processors.inbox import LATEST_MS
 from processors.market_time import AHEAD_MS
 from streams.feeds.base import BAR, QUOTE, TRADE, FeedError, FeedRecord
 
@@ -62,6 +63,8 @@ def summarise(values: Iterable[bytes | None], beginning: int = 0, end: int = 0) 
         try:
             head = _head.decode(value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if not 0 <= head.now_ms < LATEST_MS:
             continue
         if tail.now_ms is None or tail.now_ms < head.now_ms < tail.now_ms + AHEAD_MS or head.type == "clock":
             tail.now_ms = max(head.now_ms, tail.now_ms or 0)
