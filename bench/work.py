@@ -40,7 +40,9 @@ def ticks(count: int, instruments: int = 64, seed: int = 7) -> Iterator[tuple[st
     moves = [sum(uniform() for _ in range(12)) - 6 for _ in range(4096)]
     for index in range(count):
         place = index % instruments
-        price = prices[place] = max(5_000, prices[place] + round(prices[place] * 0.0005 * moves[random.getrandbits(12)]))
+        price = prices[place] = max(
+            5_000, prices[place] + round(prices[place] * 0.0005 * moves[random.getrandbits(12)])
+        )
         side = "buy" if index & 1 else "sell"
         yield (
             names[place],

@@ -88,10 +88,7 @@ class Partition:
 
     def forget_done(self, row: OrderRow, changes: Changes) -> None:
         """Drop what is wholly terminal from memory and mark it in the store."""
-        if row.leg is Leg.EXIT:
-            group = [row]
-        else:
-            group = self.bracket(row.entry_order_id) or [row]
+        group = [row] if row.leg is Leg.EXIT else self.bracket(row.entry_order_id) or [row]
         if any(member.state not in lifecycle.TERMINAL for member in group):
             return
         for member in group:

@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+
 from schemas.base import Message
 from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason, ReportKind, Side
 
@@ -60,7 +62,7 @@ class OrderStatus(Message, frozen=True, kw_only=True, tag="order_status"):
     take_profit: Decimal | None = None
     venue_order_id: str = ""
     reason: RefusalReason | None = None
-    numbers: dict[str, str] = {}
+    numbers: dict[str, str] = msgspec.field(default_factory=dict)
     message: str = ""
 
 
@@ -144,5 +146,5 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     state: OutcomeState
     order_id: str = ""
     reason: RefusalReason | None = None
-    numbers: dict[str, str] = {}
+    numbers: dict[str, str] = msgspec.field(default_factory=dict)
     message: str = ""

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from schemas.base import Message
 
 
@@ -22,7 +24,7 @@ class Alert(Message, frozen=True, kw_only=True, tag="alert"):
     severity: Literal["info", "warning", "critical"]
     source: str
     text: str
-    numbers: dict[str, str] = {}
+    numbers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ControlState(Message, frozen=True, kw_only=True, tag="control_state"):

@@ -142,9 +142,7 @@ def _wanted(
 ) -> dict[str, tuple[str, Message]]:
     """Every decision of the configuration by name, with the key of its record; instruments come first."""
     wanted: dict[str, tuple[str, Message]] = {}
-    configured = [
-        InstrumentChanged(now_ms=now_ms, **instrument.model_dump()) for instrument in settings.instruments
-    ]
+    configured = [InstrumentChanged(now_ms=now_ms, **instrument.model_dump()) for instrument in settings.instruments]
     for rules in [*instruments, *configured]:  # the configuration wins over the feed's own description
         wanted[f"instrument/{rules.instrument}"] = (rules.instrument, _replaced(rules, now_ms=now_ms))
     for account in settings.accounts:

@@ -199,7 +199,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        below = [model for owner in models if part in owner.model_fields for model in _models_in(owner.model_fields[part].annotation)]
+        fields = [owner.model_fields[part] for owner in models if part in owner.model_fields]
+        below = [model for field in fields for model in _models_in(field.annotation)]
         if below:  # else a tag of a union: stay
             models = below
     return sorted({name for model in models for name in model.model_fields})

@@ -32,15 +32,12 @@ from streams.topics_admin import load_catalogue
 log = logging.getLogger(__name__)
 
 ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
-LEAD_MS = 2_000  # log time that a feed at speed "max" may run ahead of the account role; below any sane signal age
 SHUTDOWN_S = 6.0  # a part that hangs while it closes does not keep the process from ending
 
 
 def run(settings: Settings, roles: Sequence[str], name: str) -> BaseException | None:
     """Run the roles until a signal (None) or a failure, which is logged and returned."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Faust's apps log under the module that made them.
     for noisy in ("faust", "mode", "aiokafka", "aiohttp.access", "streams.app", "streams.transport"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -91,7 +88,7 @@ class Worker:
         try:
             await asyncio.wait_for(self._end(), SHUTDOWN_S)
         except TimeoutError:
-            log.error("did not end within %s s; what is saved is safe, the rest is repeated at the next start", SHUTDOWN_S)
+            log.error("did not end within %s s; what is saved is safe, the rest is repeated", SHUTDOWN_S)
         withdraw(self.settings.data_dir, self.name)
         if self.failure is not None:
             log.critical("worker %s ended: %s: %s", self.name, type(self.failure).__name__, self.failure)
@@ -229,14 +226,16 @@ class Worker:
 
     async def _throttle(self, published_ms: int) -> None:
         """Wait until the account role has echoed (almost) what the feed published."""
+        lead_ms = self._feed_params().lead_ms
         account, app = self.handlers["account"], next(app for app in self.apps if "account" in app.conf.id)
         while not self._stop_feed.is_set():
             seen = [account.inbox(tp.partition).now_ms for tp in app.runner.owned]
-            if not seen or published_ms - min(seen) <= LEAD_MS:
+            if not seen or published_ms - min(seen) <= lead_ms:
                 return
             await asyncio.sleep(0.002)
 
     def watch(self, work: Any, name: str) -> asyncio.Task[Any]:
+        """Run `work` beside the roles; its failure is the worker's."""
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
 

@@ -29,13 +29,13 @@ def shared_cluster(nodes: int) -> Cluster:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Cluster]:
     """One broker; `kafka.bootstrap` is its address."""
-    yield shared_cluster(1)
+    return shared_cluster(1)
 
 
 @pytest.fixture(scope="session")
 def kafka3() -> Iterator[Cluster]:
     """Three brokers; `kafka3.nodes[i].kill()` and `.start()` for faults."""
-    yield shared_cluster(3)
+    return shared_cluster(3)
 
 
 @pytest.fixture

@@ -20,7 +20,17 @@ from bench.work import Book
 
 async def work(given: Any) -> None:
     """Run the app until every tick was taken (or SIGTERM)."""
-    app = faust.App(
+    done, crashes = asyncio.Event(), []
+
+    class App(faust.App):
+        """Ends on a crash, which Faust by itself only logs."""
+
+        def _crash(self, reason: BaseException) -> None:
+            super()._crash(reason)
+            crashes.append(reason)
+            done.set()
+
+    app = App(
         f"bench-{given.out}",
         loop=asyncio.get_running_loop(),
         broker=f"kafka://{given.bootstrap}",
@@ -35,12 +45,12 @@ async def work(given: Any) -> None:
     )
     raw = {"key_serializer": "raw", "value_serializer": "raw"}
     source, out = app.topic(given.topic, **raw), app.topic(given.out, **raw)
-    book, clock, done = Book(), CpuClock(), asyncio.Event()
+    book, clock = Book(), CpuClock()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     taken, signals = 0, 0
 
     @app.on_partitions_assigned.connect(weak=False)
-    async def assigned(sender: Any, **kwargs: Any) -> None:
+    async def assigned(sender: Any, assigned: Any, **kwargs: Any) -> None:
         clock.restart()
 
     @app.agent(source)
@@ -58,6 +68,8 @@ async def work(given: Any) -> None:
     app.finalize()
     await app.maybe_start()
     await done.wait()
+    if crashes:
+        raise crashes[0]
     await app.producer.flush()
     report(taken, signals, clock.read())
     with contextlib.suppress(Exception):
@@ -68,7 +80,7 @@ def main() -> None:
     """Run."""
     given = arguments()
     for noisy in ("faust", "mode", "aiokafka"):
-        logging.getLogger(noisy).setLevel(logging.INFO)
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work(given))
 

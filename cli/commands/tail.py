@@ -33,10 +33,7 @@ def tail(
     settings = chosen.load()
     check_topic(topic)
     client = bootstrap.client(settings)
-    if not raw and sys.stdout.isatty():
-        decorate = coloured
-    else:
-        decorate = plain
+    decorate = coloured if not raw and sys.stdout.isatty() else plain
     tailing = Tail(client, topic, key.encode() if key is not None else None, start, count, follow=not no_follow)
     write = write_raw if raw else lambda record: click.echo(decorate(*readable(record)))
     try:

@@ -183,6 +183,7 @@ class MatchingCore:
     def _believable(self, message: Any, time_ms: int) -> bool:
         """Return whether what the market says can be so: a venue fills nothing at a price that no market has."""
         kind = type(message)
+        prices: tuple[Decimal, ...]
         if kind is Quote:
             prices, ts = (message.bid, message.ask), message.ts
             if message.bid > message.ask:
@@ -256,7 +257,8 @@ class MatchingCore:
 
     def _on_quote(self, book: Book, now: int) -> None:
         touch = book.touch
-        assert touch.bid is not None and touch.ask is not None
+        assert touch.bid is not None
+        assert touch.ask is not None
         if book.triggers:
             self._fire(book, "quote", touch.bid, touch.ask, now)
         if book.taking:

@@ -328,8 +328,7 @@ def _run(plan: KernelPlan, state: State, bar: FusedKernel) -> Generator[Any, flo
             old = old - anchor - offset
             offset += change * band_share
             spread += change * ((close - anchor - offset) + old)
-            if spread < 0.0:
-                spread = 0.0
+            spread = spread if spread >= 0.0 else 0.0
             fast_offset = offset if shared_window else fast_offset + (close - ring[slot - fast_period]) * fast_share
         rsi = gain + loss
         rsi = 100.0 * gain / rsi if rsi > motionless else 50.0

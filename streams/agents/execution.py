@@ -197,7 +197,11 @@ async def build(worker: Any) -> tuple[ExecutionHandler, Callable[[], Awaitable[N
     store = await asyncio.to_thread(Store, url)
     market = KafkaMarketSource(worker.bootstrap, worker.catalogue["market-data"].messages, worker.security)
     paper = PaperExecutor(settings.paper, store, market)
-    engine = ExecutionEngine(store, {paper.venue: paper}, worker.timebase.now_ms, lambda partition: handler.wake(partition))
+
+    def wake(partition: int) -> None:
+        handler.wake(partition)  # made below: the two need each other
+
+    engine = ExecutionEngine(store, {paper.venue: paper}, worker.timebase.now_ms, wake)
     source = LogEnds(worker.bootstrap, worker.security)
     handler = ExecutionHandler(
         engine, worker.catalogue, worker.publisher, worker.metrics.role("execution"), worker.watch, source.end

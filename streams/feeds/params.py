@@ -48,6 +48,9 @@ class FeedParams(BaseModel):
     """End after this many records (None: never, or where the input ends)."""
     clock_interval_ms: int = Field(default=1_000, ge=10, le=3_600_000)
     """Log time between two Clock messages."""
+    lead_ms: int = Field(default=2_000, ge=100, le=86_400_000)
+    """Speed "max": log time that the feed may be ahead of the account role. Well below the age at which subscriptions
+    refuse a signal and the life of their orders, or both will be late; bars of minutes want minutes, or each waits."""
     times: Literal["shifted", "kept"] = "shifted"
     """recording, file: shifted: log time begins near wall time; kept: as recorded."""
 

@@ -37,7 +37,6 @@ SIDE_TOPICS: Final = {PARKED: "parked", ALERT: "alerts"}
 TIME_TOPICS: Final = (TOPIC, "account-events")  # what feeds and the impure writers stamp with log time
 SLICE_S: Final = 0.005
 SLICE_RECORDS: Final = 2_000
-SLICE_LOG_MS: Final = 1_000  # where the account role is waited for, a slice spans no more log time than this
 IDLE_S: Final = 0.25
 CHECKPOINT_RECORDS: Final = 10_000
 CHECKPOINT_S: Final = 0.25
@@ -154,6 +153,7 @@ class FeedRun:
         self.result = FeedResult(feed=feed.name)
         self._feed, self._log, self._timebase, self._stop = feed, log, timebase, stop
         self._interval_ms = params.clock_interval_ms
+        self._slice_ms = params.lead_ms // 2  # where the account role is waited for, a slice spans no more log time
         self._on_status, self._throttle = on_status, throttle
         self._pause, self._monotonic = pause or self._wait, monotonic
         self._buffers: list[list[tuple[bytes, bytes]]] = []
@@ -210,7 +210,7 @@ class FeedRun:
         """Publish what is due, at most SLICE_RECORDS; then wait as long as there is nothing to do."""
         base = self._timebase
         paced = base.speed is not None
-        due_ms = base.now_ms() if paced else NEVER if self._throttle is None else pending.now_ms + SLICE_LOG_MS
+        due_ms = base.now_ms() if paced else NEVER if self._throttle is None else pending.now_ms + self._slice_ms
         following: FeedRecord | None = pending
         taken = 0
         while following is not None and taken < SLICE_RECORDS and following.now_ms <= due_ms:

@@ -72,8 +72,15 @@ def _tracked() -> list[Path]:
 
 def test_nothing_carries_machine_paths_or_registry_hosts() -> None:
     banned = re.compile(
-        rb"/work" rb"/main|/work" rb"/shared|/tmp/" rb"bash_jobs|pypi\.org|pythonhosted" rb"\.org|--(extra-)?index" rb"-url http"
-        rb"|repo1?\.maven" rb"\.|registry\.npm" rb"js"
+        rb"/work"
+        rb"/main|/work"
+        rb"/shared|/tmp/"
+        rb"bash_jobs"
+        rb"|pypi\.org|pythonhosted"
+        rb"\.org|--(extra-)?index"
+        rb"-url http|repo1?\.maven"
+        rb"\.|registry\.npm"
+        rb"js"
     )
     found = []
     for path in _tracked():

@@ -72,7 +72,8 @@ def test_errors_of_other_packages_keep_their_mend() -> None:
         (TopicsMismatch, ExitCode.TOPICS),
     ):  # fmt: skip
         found = as_failure(cls("port 1 is taken", "stop it"))
-        assert found is not None and (found.exit_code, str(found)) == (code, "port 1 is taken. stop it")
+        assert found is not None
+        assert (found.exit_code, str(found)) == (code, "port 1 is taken. stop it")
 
 
 def test_a_failure_is_one_line_on_stderr() -> None:
@@ -96,7 +97,8 @@ def test_help_answers_at_once() -> None:
 def test_completion_scripts_name_the_command(shell: str) -> None:
     result = run("completion", shell)
     assert result.exit_code == ExitCode.OK
-    assert "_WAKELINE_COMPLETE" in result.stdout and "wakeline" in result.stdout
+    assert "_WAKELINE_COMPLETE" in result.stdout
+    assert "wakeline" in result.stdout
 
 
 def test_completion_completes() -> None:
@@ -230,12 +232,14 @@ def test_a_wrong_file_never_starts(tmp_path: Path, text: str, told: str) -> None
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     told = failed(run("config", "check", "--config", str(tmp_path / "no.yaml")), ExitCode.CONFIGURATION)
-    assert "no.yaml" in told and "No such file" in told
+    assert "no.yaml" in told
+    assert "No such file" in told
 
 
 def test_the_built_in_demonstration_is_right() -> None:
     result = run("config", "check")
-    assert result.exit_code == ExitCode.OK and "no problem" in result.stdout
+    assert result.exit_code == ExitCode.OK
+    assert "no problem" in result.stdout
 
 
 def test_show_tells_value_and_origin_and_can_be_read_back(tmp_path: Path) -> None:
@@ -266,8 +270,10 @@ def test_show_hides_secrets(tmp_path: Path) -> None:
     for fmt in ("yaml", "json"):
         result = run("config", "show", "--config", file, "--format", fmt)
         assert result.exit_code == ExitCode.OK, result.output
-        assert "ch-secret" not in result.stdout and "sql-secret" not in result.stdout
-        assert "**********" in result.stdout and "@h/db" in result.stdout
+        assert "ch-secret" not in result.stdout
+        assert "sql-secret" not in result.stdout
+        assert "**********" in result.stdout
+        assert "@h/db" in result.stdout
 
 
 def test_settings_reach_the_workers_unchanged(tmp_path: Path) -> None:
@@ -340,7 +346,8 @@ def test_reset_deletes_what_runs_leave_and_nothing_else(tmp_path: Path) -> None:
 def test_reset_without_a_terminal_wants_yes(tmp_path: Path) -> None:
     (tmp_path / "timebase.json").touch()
     told = failed(run("up", "--reset", "--data", str(tmp_path)), ExitCode.USAGE)
-    assert "--yes" in told and "timebase.json" in told
+    assert "--yes" in told
+    assert "timebase.json" in told
     assert (tmp_path / "timebase.json").exists()
 
 
@@ -393,9 +400,11 @@ def test_topics_are_checked_and_listed(running: Running, tmp_path: Path) -> None
     assert listed.exit_code == ExitCode.OK, listed.output
     assert [line.split()[0] for line in listed.stdout.splitlines()][:3] == ["topic", "market-data", "bars"]
     made = run("topics", "create", *data)
-    assert made.exit_code == ExitCode.OK and "as topics.yaml declares them" in made.stdout
+    assert made.exit_code == ExitCode.OK
+    assert "as topics.yaml declares them" in made.stdout
     status = run("broker", "status", *data)
-    assert status.exit_code == ExitCode.OK and running.bootstrap in status.stdout
+    assert status.exit_code == ExitCode.OK
+    assert running.bootstrap in status.stdout
 
 
 # -- doctor
@@ -414,17 +423,21 @@ def test_the_doctor_looks_at_a_running_broker(running: Running) -> None:
 def test_the_doctor_goes_on_after_a_wrong_configuration(tmp_path: Path) -> None:
     findings = list(doctor_module.examine(Chosen(config=Path(config(tmp_path, "wrong: 1")))))
     assert findings[0].about == "python"
-    assert findings[-1].about == "configuration" and findings[-1].code == ExitCode.CONFIGURATION
+    assert findings[-1].about == "configuration"
+    assert findings[-1].code == ExitCode.CONFIGURATION
 
 
 def test_the_doctor_compares_packages_with_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     good = doctor_module.locked_versions((ROOT / "requirements" / "runtime.lock").read_text())
-    assert "aiokafka" in good and len(good) > 20
+    assert "aiokafka" in good
+    assert len(good) > 20
     lock.write_text("click==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1.0\nold==1 ; python_version < '3'\n# x\n")
     (finding,) = doctor_module.check_packages(lock)
-    assert finding.level == "problem" and finding.mend == "make install"
-    assert "click" in finding.text and "no-such-package missing (wanted 1.0)" in finding.text
+    assert finding.level == "problem"
+    assert finding.mend == "make install"
+    assert "click" in finding.text
+    assert "no-such-package missing (wanted 1.0)" in finding.text
     assert "old" not in finding.text.replace("no-such", "")
 
 
@@ -441,14 +454,16 @@ def test_the_doctor_finds_a_taken_port_and_a_full_disk(tmp_path: Path, monkeypat
     with taken_port() as port:
         settings = load_settings(None, {"worker.http_port": port, "data_dir": str(tmp_path)}, {})
         (finding,) = doctor_module.check_ports(settings)
-    assert finding.level == "problem" and finding.code == ExitCode.BUSY
+    assert finding.level == "problem"
+    assert finding.code == ExitCode.BUSY
     monkeypatch.setattr(doctor_module, "_LEAST_FREE_BYTES", 1 << 62)
     assert [f.code for f in doctor_module.check_disk(settings) if f.level == "problem"] == [ExitCode.DISK_FULL]
 
 
 def test_version_names_the_parts() -> None:
     text = run("version").stdout
-    assert "kafka 4" in text and f"python {sys.version_info.major}." in text
+    assert "kafka 4" in text
+    assert f"python {sys.version_info.major}." in text
 
 
 def test_json_of_config_show_is_json() -> None:

@@ -146,9 +146,11 @@ def test_equity_is_unknown_before_an_account_tells() -> None:
 
 def test_counts_begin_at_the_first_observation_and_rates_span_a_window() -> None:
     model = RunModel()
-    assert model.totals() == {} and model.rates() == {}
+    assert model.totals() == {}
+    assert model.rates() == {}
     model.observe(100.0, {"signals": 40})
-    assert model.totals() == {"signals": 0} and model.rates() == {}
+    assert model.totals() == {"signals": 0}
+    assert model.rates() == {}
     for second in range(1, 21):
         model.observe(100.0 + second, {"signals": 40 + (10 if second > 10 else 0) * (second - 10), "late": second})
     assert model.totals() == {"signals": 100, "late": 19}

@@ -53,7 +53,9 @@ def test_trouble_stands_at_the_foot() -> None:
 
 def test_an_empty_run_says_why() -> None:
     seen = "\n".join(drawn(RunModel(), 80, 24))
-    assert "warming up" in seen and "no order yet" in seen and "no open position" in seen
+    assert "warming up" in seen
+    assert "no order yet" in seen
+    assert "no open position" in seen
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def test_a_pid_used_again_by_another_program_is_stale(tmp_path: Path) -> None:
 def test_dead_processes_and_zombies_are_not_alive() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     started = runtime.process_start_time(child.pid)
-    assert started is not None and started == runtime.process_start_time(child.pid)
+    assert started is not None
+    assert started == runtime.process_start_time(child.pid)
     child.kill()
     limit_s = time.monotonic() + 30
     while runtime.process_start_time(child.pid) is not None:  # a zombie until we wait for it
@@ -82,7 +83,8 @@ def test_the_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
-    assert child.stdout is not None and child.stdout.readline() == b"held\n"
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"held\n"
     assert runtime.FolderLock.held(tmp_path)
     with pytest.raises(runtime.DataFolderBusy, match=f"process {child.pid}"), runtime.FolderLock(tmp_path):
         pass

@@ -59,10 +59,13 @@ def first(data_dir: Path) -> dict[str, Any]:
 
 
 def test_signals_orders_and_fills_on_both_sides_of_the_bracket(first: dict[str, Any]) -> None:
-    assert first["signals"]["buy"] > 0 and first["signals"]["sell"] > 0
+    assert first["signals"]["buy"] > 0
+    assert first["signals"]["sell"] > 0
     assert first["orders"] > 0
     fills = first["fills"]
-    assert fills["entry"] > 0 and fills["stop_loss"] > 0 and fills["take_profit"] > 0
+    assert fills["entry"] > 0
+    assert fills["stop_loss"] > 0
+    assert fills["take_profit"] > 0
     assert sum(first["refused"].values()) > 0
     assert first["parked"] == 0
     assert 30 <= first["seconds"] < 45
@@ -112,7 +115,8 @@ def test_a_second_start_goes_on_and_can_be_watched(data_dir: Path, first: dict[s
     process = up(data_dir, "--summary", "json")
     told = until_running(data_dir)
     second = wakeline("up", *data)
-    assert second.returncode == ExitCode.BUSY and f"process {told.pid}" in second.stderr
+    assert second.returncode == ExitCode.BUSY
+    assert f"process {told.pid}" in second.stderr
     tailed = wakeline("tail", "order-status", "--from", "start", "--count", "3", *data)
     assert tailed.returncode == ExitCode.OK, tailed.stderr
     assert all(re.match(r"\d@\d+\tpaper-\w+\t\{", line) for line in tailed.stdout.splitlines())

@@ -128,7 +128,8 @@ class Case:
     async def submit(self, message: Order, number: int = 1) -> str:
         attempt = self.attempt(message, number)
         answer = await self.harness.executor.submit(attempt)
-        assert isinstance(answer, Accepted) and answer.client_order_id == attempt.client_order_id
+        assert isinstance(answer, Accepted)
+        assert answer.client_order_id == attempt.client_order_id
         assert answer.venue_order_id
         return attempt.client_order_id
 
@@ -173,7 +174,9 @@ async def test_e01_market_order_is_accepted_then_filled_at_the_touch(case: Case)
     await case.harness.show()
     fill = (await case.told(cid, "accepted", "fill"))[1]
     assert (fill.price, fill.size, fill.final, fill.liquidity) == (Decimal("100.00"), 1, True, "taker")
-    assert fill.trade_id and fill.fee is not None and fill.fee_currency == "USDT"
+    assert fill.trade_id
+    assert fill.fee is not None
+    assert fill.fee_currency == "USDT"
     assert case.harness.executed() == {cid: 1}
 
 
@@ -191,12 +194,14 @@ async def test_e03_query_has_three_answers(case: Case) -> None:
     assert isinstance(await case.harness.executor.query(case.attempt(entry)), Absent)
     cid = await case.submit(entry)
     found = await case.harness.executor.query(case.attempt(entry))
-    assert isinstance(found, Found) and (found.client_order_id, found.state) == (cid, "open")
+    assert isinstance(found, Found)
+    assert (found.client_order_id, found.state) == (cid, "open")
     await case.harness.show()
     await case.harness.show(bid="98.00", ask="98.50")
     await case.told(cid, "accepted", "fill")
     found = await case.harness.executor.query(case.attempt(entry))
-    assert isinstance(found, Found) and found.state == "filled"
+    assert isinstance(found, Found)
+    assert found.state == "filled"
     assert isinstance(await case.harness.executor.query(case.attempt(entry, 2)), Absent)
 
 
@@ -335,7 +340,8 @@ async def test_e15_restart_keeps_orders_legs_and_reports(case: Case) -> None:
     stop = client_order_id(entry.protection.stop_loss_order_id, 1)
     await case.told(stop, "accepted")
     found = await case.harness.executor.query(case.attempt(resting))
-    assert isinstance(found, Found) and found.state == "open"
+    assert isinstance(found, Found)
+    assert found.state == "open"
     await case.harness.print("96.50")
     await case.harness.show(bid="98.00", ask="98.50")
     await case.told(stop, "accepted", "fill")

@@ -31,7 +31,9 @@ async def test_entry_fills_and_its_legs_rest_until_the_stop_fires(bench: Bench) 
         await bench.until(entry.order_id, "submitted", "accepted")
         await bench.tick(quote(1100))
         told = await bench.until(entry.order_id, *ENTRY_DONE)
-        assert told[2].price == Decimal("100.00") and told[2].size == 1 and told[2].fee == Decimal("0.05")
+        assert told[2].price == Decimal("100.00")
+        assert told[2].size == 1
+        assert told[2].fee == Decimal("0.05")
         stop = await bench.until(protection.stop_loss_order_id, "submitted", "accepted")
         assert (stop[1].leg, stop[1].side, stop[1].trigger_price, stop[1].entry_order_id) == (
             Leg.STOP_LOSS,
@@ -120,7 +122,8 @@ async def test_entries_wait_for_the_control_topic_and_a_pause_refuses_them(bench
         engine.control(ControlState(now_ms=1, scope="leader:lead-1", paused=True, reason="breaker"))
         engine.control_read_to_end()
         told = await bench.until(held.order_id, "cancelled")
-        assert told[0].code == "paused" and "breaker" in told[0].message
+        assert told[0].code == "paused"
+        assert "breaker" in told[0].message
         await bench.accept(refused, free)
         await bench.until(refused.order_id, "cancelled")
         await bench.until(free.order_id, "submitted", "accepted")

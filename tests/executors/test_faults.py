@@ -74,7 +74,8 @@ async def test_one_order_is_executed_at_most_once(
     if told is not None:
         assert kinds == told
     else:
-        assert kinds.count("accepted") == 1 and kinds.count("fill") == 1
+        assert kinds.count("accepted") == 1
+        assert kinds.count("fill") == 1
     # Second start and a duplicate delivery.
     async with bench.running(venue(tmp_path)):
         await bench.accept(entry)
@@ -237,7 +238,8 @@ async def test_a_long_queue_waits_in_the_store_in_order(bench: Bench, tmp_path: 
     async with bench.running(paper, control=False) as engine:
         await bench.accept(*entries[:20])
         await bench.accept(*entries[20:])
-        assert engine.unsent_entries() == 30 and engine.status()["ready"] == 4
+        assert engine.unsent_entries() == 30
+        assert engine.status()["ready"] == 4
         engine.control_read_to_end()
         await eventually(_executed(paper), lambda ids: len(ids) == 30)
         await settled(bench)

@@ -131,7 +131,8 @@ async def test_a_killed_venue_makes_the_same_fills_again(tmp_path: Path) -> None
                     await asyncio.sleep(0.001)
             await venue.caught_up()
         lives[life] = venue.fills()
-    assert lives["one"] == lives["two"] and len(lives["one"]) > 20
+    assert lives["one"] == lives["two"]
+    assert len(lives["one"]) > 20
 
 
 async def test_journal_holds_what_memory_held_at_any_kill(tmp_path: Path) -> None:
@@ -213,7 +214,8 @@ async def test_an_attempt_after_its_deadline_is_refused(tmp_path: Path) -> None:
         market.add(quote(1501))
         await venue.caught_up()
         answer = await venue.executor.submit(attempt)
-        assert isinstance(answer, Rejected) and answer.code == "receive_window"
+        assert isinstance(answer, Rejected)
+        assert answer.code == "receive_window"
         assert isinstance(await venue.executor.query(attempt), Absent)
 
 
@@ -223,14 +225,16 @@ async def test_a_client_order_id_is_taken_once_for_ever(tmp_path: Path) -> None:
     async with Venue(tmp_path, market) as venue:
         attempt = venue.attempt(order("a"))
         answers = await asyncio.gather(*(venue.executor.submit(attempt) for _ in range(3)))
-        assert len(set(answers)) == 1 and isinstance(answers[0], Accepted)
+        assert len(set(answers)) == 1
+        assert isinstance(answers[0], Accepted)
         market.add(quote(1100))
         await venue.caught_up()
         assert await venue.executor.submit(attempt) == answers[0]
         market.add(quote(1200))
         await venue.caught_up()
         found = await venue.executor.query(attempt)
-        assert isinstance(found, Found) and found.state == "filled"
+        assert isinstance(found, Found)
+        assert found.state == "filled"
         assert len(venue.fills()) == 1
 
 

@@ -41,7 +41,8 @@ async def test_accept_is_idempotent_and_moves_the_position(store_url: str) -> No
     await accept(store, claim, order("a", leverage=5), next_offset=9)
     assert [row.topic for row in await store.outbox(3, 9)] == ["alerts"]
     rows, _ = await store.load(3)
-    assert len(rows) == 6 and {row.order_id for row in rows if row.cancel_requested} == {second.order_id}
+    assert len(rows) == 6
+    assert {row.order_id for row in rows if row.cancel_requested} == {second.order_id}
     assert await store.inbox(3) == b"inbox"
     assert (await store.claim(3)).next_offset == 9
     store.close()
@@ -74,7 +75,8 @@ async def test_a_zombie_on_another_machine_loses(postgres: Any, late: str) -> No
             await records(one, zombie, "account-events")
         else:
             await one.outbox_sent(zombie, 1)
-    assert len(await two.outbox(0, 9)) == 1 and (await two.load(0))[0] == []
+    assert len(await two.outbox(0, 9)) == 1
+    assert (await two.load(0))[0] == []
     await records(two, owner, "account-events")
     one.close()
     two.close()

@@ -85,7 +85,8 @@ async def test_killed_at_any_moment_the_log_holds_the_feed_exactly_once(bootstra
         kills += 1
     assert process.returncode == 0
     result = json.loads(output)
-    assert result["finished"] and result["position"] == 119_999
+    assert result["finished"]
+    assert result["position"] == 119_999
     partitions = await read(bootstrap, TOPIC)
     assert market(partitions) == expected(params, TimeBase.load(tmp_path).feed_origin_ms), f"seed {seed}"
     for rows in partitions:

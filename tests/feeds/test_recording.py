@@ -154,7 +154,8 @@ def test_a_wrong_file_never_starts(tmp_path, name, content, words):
         path.write_bytes(content)
     with pytest.raises(FeedError, match=words) as caught:
         open_feed(FeedParams(kind="file", path=path))
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_and_an_unknown_venue_are_refused(tmp_path):

@@ -107,7 +107,8 @@ def test_another_time_in_the_same_folder_is_refused(tmp_path, kind, feed):
     before = (tmp_path / "timebase.json").read_bytes()
     with pytest.raises(TimeBaseError, match="--reset") as caught:
         TimeBase.open(tmp_path, kind, feed=feed)
-    assert str(tmp_path) in str(caught.value) and "another data folder" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "another data folder" in str(caught.value)
     assert (tmp_path / "timebase.json").read_bytes() == before
 
 

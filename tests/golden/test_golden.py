@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ from replay.chain import Chain
 from replay.venue import ReplayVenue
 from schemas.accounts import AccountChanged, SubscriptionChanged
 from schemas.codec import decode, encode
-from streams.feeds.publisher import open_feed
 from streams.feeds.params import FeedParams
+from streams.feeds.publisher import open_feed
 from streams.settings import load_settings
 from streams.topics_admin import load_catalogue
 
@@ -98,10 +99,15 @@ def _digests(chain: Chain) -> dict[str, object]:
     counts = {topic: sum(map(len, parts)) for topic, parts in said.items()}
     fills = Counter(m.leg.value for m in _messages(said["order-status"]) if type(m).__name__ == "Fill")
     states = Counter(m.state.value for m in _messages(said["outcomes"]))
-    return {"records": counts, "fills": dict(sorted(fills.items())), "outcomes": dict(sorted(states.items())), "sha256": digest}
+    return {
+        "records": counts,
+        "fills": dict(sorted(fills.items())),
+        "outcomes": dict(sorted(states.items())),
+        "sha256": digest,
+    }
 
 
-def _messages(parts: list[list[bytes]]) -> list[object]:
+def _messages(parts: list[list[bytes]]) -> list[Any]:
     return [decode(value) for part in parts for value in part]
 
 
@@ -130,9 +136,10 @@ def test_doubled_run_says_the_same(straight: tuple[Chain, ReplayVenue]) -> None:
 def test_every_event_has_one_terminal_outcome_per_active_subscription(straight: tuple[Chain, ReplayVenue]) -> None:
     said = _said(straight[0])
     events = {m.event_id for m in _messages(said["account-events"]) if type(m).__name__ == "LeaderEvent"}
-    terminal = Counter((m.event_id, m.subscription) for m in _messages(said["outcomes"]) if m.state != "pending")
-    pending = {(m.event_id, m.subscription) for m in _messages(said["outcomes"]) if m.state == "pending"} - terminal.keys()
-    subscriptions = {m.subscription for m in _messages(said["outcomes"])}
+    outcomes = _messages(said["outcomes"])
+    terminal = Counter((m.event_id, m.subscription) for m in outcomes if m.state != "pending")
+    pending = {(m.event_id, m.subscription) for m in outcomes if m.state == "pending"} - terminal.keys()
+    subscriptions = {m.subscription for m in outcomes}
     assert set(terminal.values()) == {1}
     assert terminal.keys() | pending == {(event, subscription) for event in events for subscription in subscriptions}
     assert len(pending) <= len(subscriptions) * 2, "only what was in flight at the end may be pending"

@@ -1,4 +1,4 @@
-"""Two workers per role on three real brokers, PostgreSQL for execution; one worker and one broker are killed on the way.
+"""Two workers per role on three real brokers, PostgreSQL for execution; a worker and a broker are killed on the way.
 
 Checked from the topics and from the venue's own journal, as an outsider would: every signal, leader event, order and
 outcome stands there once (a repeat has equal bytes), chains have no hole, nothing is parked, and each order was filled
@@ -194,9 +194,7 @@ def _check_venue(database: str, topics: dict[str, list[Any]]) -> None:
     engine.dispose()
     at_venue = {row.trade_id: row.size for row in rows}
     told = {
-        m.trade_id: str(m.size)
-        for m in (decode(r.value) for r in topics["order-status"])
-        if type(m).__name__ == "Fill"
+        m.trade_id: str(m.size) for m in (decode(r.value) for r in topics["order-status"]) if type(m).__name__ == "Fill"
     }
     assert told.keys() <= at_venue.keys()
     assert len(at_venue.keys() - told.keys()) <= 2, "only what happened in the last moment may not be booked yet"
@@ -233,7 +231,10 @@ def test_a_killed_worker_and_a_killed_broker_change_nothing(brokers: Cluster, da
         time.sleep(6)
         rows = subprocess.run(
             [*WAKELINE, "query", "SELECT count() AS n FROM fills", "--format", "json", "--data", str(tmp_path)],
-            capture_output=True, text=True, timeout=30, env={**os.environ, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env={**os.environ, "NO_COLOR": "1"},
         )
         ended = {name: workers.stop(name) for name in ("one", "two", "sink")}
         assert set(ended.values()) == {0}, {name: workers.log(name) for name, code in ended.items() if code}

@@ -51,7 +51,8 @@ def test_an_entry_is_pending_then_copied() -> None:
     assert order.protection.stop_loss_order_id == derive_id("order", order.cause, "acc", "sub", BTC, "stop_loss", 0)
     world.give(fill(order, "60000.1"))
     (copied,) = world.outcomes()
-    assert copied.state is OutcomeState.COPIED and copied.numbers == {}
+    assert copied.state is OutcomeState.COPIED
+    assert copied.numbers == {}
     assert copied.outcome_id == derive_id("outcome", order.event_id, "sub", "terminal")
 
 
@@ -73,7 +74,8 @@ def test_a_partly_filled_entry_ends_reduced() -> None:
     (order,) = world.orders()
     world.give(fill(order, "60000.1", "0.05"), report(order, ReportKind.CANCELLED, message="no more liquidity"))
     (reduced,) = world.outcomes()
-    assert reduced.state is OutcomeState.REDUCED and reduced.message == "no more liquidity"
+    assert reduced.state is OutcomeState.REDUCED
+    assert reduced.message == "no more liquidity"
     assert reduced.numbers == {"wanted": "0.111", "size": "0.111", "filled": "0.05"}
     assert world.holding().state == "open"
 
@@ -83,7 +85,8 @@ def test_a_rejected_entry_fails_in_the_venues_words() -> None:
     world.give(report(world.orders()[0], ReportKind.REJECTED, code="-2019", message="Margin is insufficient."))
     (failed,) = world.outcomes()
     assert (failed.state, failed.message) == (OutcomeState.FAILED, "-2019 Margin is insufficient.")
-    assert world.holding().state == "flat" and world.account().working == []
+    assert world.holding().state == "flat"
+    assert world.account().working == []
 
 
 def test_an_expired_entry_is_skipped() -> None:
@@ -265,9 +268,11 @@ def test_an_opposite_event_while_nothing_filled_closes_nothing() -> None:
     (entry,) = world.orders()
     world.give(leader_event(2, SELL), report(entry, ReportKind.CANCELLED))
     told = {item.sequence: item for item in world.outcomes() if item.state is not OutcomeState.PENDING}
-    assert told[1].state is OutcomeState.FAILED and "turned" in told[1].message
+    assert told[1].state is OutcomeState.FAILED
+    assert "turned" in told[1].message
     assert (told[2].state, told[2].reason) == (OutcomeState.SKIPPED, RefusalReason.NOTHING_TO_CLOSE)
-    assert world.holding().state == "flat" and world.holding().closing is None
+    assert world.holding().state == "flat"
+    assert world.holding().closing is None
 
 
 def test_an_exit_that_fails_is_alarmed_and_the_next_one_goes() -> None:

@@ -83,8 +83,10 @@ def test_table(events: list[tuple[str, str, str]], size: str, cost: str, realize
 @given(st.integers(0, 10**12).map(lambda n: D(n) / 10**6), st.sampled_from(["0.1", "0.001", "5", "0.25", "1e-8"]))
 def test_rounding_brackets_the_value(value: Decimal, step: str) -> None:
     low, high = floor_to(value, D(step)), ceil_to(value, D(step))
-    assert low <= value <= high and high - low in (0, D(step))
-    assert low % D(step) == 0 and high % D(step) == 0
+    assert low <= value <= high
+    assert high - low in (0, D(step))
+    assert low % D(step) == 0
+    assert high % D(step) == 0
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def test_promised_defaults() -> None:
     assert params.stop_loss == PercentDistance(fraction=D("0.03"))
     assert params.take_profit == PercentDistance(fraction=D("0.06"))
     assert (params.opposite, params.allow_second_entry, params.order.kind) == ("close", False, "market")
-    assert AccountParams().leverage == 10 and not AccountParams().kill_switch
+    assert AccountParams().leverage == 10
+    assert not AccountParams().kill_switch
 
 
 @pytest.mark.parametrize("params", [AccountParams(), SubscriptionParams(order=LimitEntry(offset_bps=D("-2.5")))])

@@ -139,7 +139,8 @@ def test_reports_of_unknown_orders() -> None:
     assert [(alert.kind, alert.severity) for alert in world.alerts()] == [("report_of_unknown_order", "warning")]
     world.give(stranger)
     assert [(alert.kind, alert.severity) for alert in world.alerts()] == [("report_of_unknown_order", "critical")]
-    assert world.holding().size == D("0.017") and len(world.fills()) == 1
+    assert world.holding().size == D("0.017")
+    assert len(world.fills()) == 1
     assert world.give(stranger) == []
     elsewhere = World(account("other"), instrument())
     elsewhere.give(stranger)
@@ -195,7 +196,8 @@ def test_a_refused_stop_loss_closes_the_position_at_once() -> None:
     assert (exit_order.leg, exit_order.closes, exit_order.size) == (Leg.EXIT, entry.order_id, D("0.016"))
     assert exit_order.leader_price == D(60000)
     world.give(fill(exit_order, "58000", trade="x"))
-    assert world.holding().state == "flat" and world.outcomes() == []
+    assert world.holding().state == "flat"
+    assert world.outcomes() == []
 
 
 def test_a_refused_stop_loss_only_alarms_if_asked_to() -> None:
@@ -228,7 +230,8 @@ def test_account_state_adds_up() -> None:
     world = opened()
     world.give(marks("50000", "50000.1", now_ms=START + 2000))
     (told,) = world.accounts()
-    assert told.balance == D("9999.52") and told.unrealized_pnl == D("-160.0016")
+    assert told.balance == D("9999.52")
+    assert told.unrealized_pnl == D("-160.0016")
     assert told.equity == told.balance + told.unrealized_pnl
     assert (told.exposure, told.margin_used) == (D(800), D(80))
     assert told.drawdown == D("0.016048")  # 160.48 of 10,000
@@ -289,7 +292,8 @@ def test_ended_orders_are_forgotten_but_none_of_an_open_bracket() -> None:
             world.give(fill(order, "60000.1", trade=order.order_id))
     assert len(world.account().orders) <= KEPT_ORDERS + 3
     world.give(leg_fill(kept, Leg.STOP_LOSS, "58200"))
-    assert world.alerts() == [] and world.holding("kept").size == 0
+    assert world.alerts() == []
+    assert world.holding("kept").size == 0
 
 
 def test_a_fill_told_again_after_its_order_was_forgotten_is_not_booked() -> None:
@@ -316,7 +320,8 @@ def test_a_leg_that_filled_goes_on_with_its_entry() -> None:
         leg_fill(entry, Leg.STOP_LOSS, "58000", "0.006", "x2"),
     )
     assert world.alerts() == []
-    assert world.holding().size == 0 and world.holding().state == "flat"
+    assert world.holding().size == 0
+    assert world.holding().state == "flat"
     assert [status.filled for status in world.statuses() if status.leg is Leg.STOP_LOSS] == [D("0.010"), D("0.016")]
 
 

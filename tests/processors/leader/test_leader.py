@@ -128,14 +128,17 @@ def test_memory_is_bounded_and_long_enough() -> None:
     result = run([signal(number) for number in range(REMEMBERED + 5)])
     recent = result.state.leaders["s1"].recent
     assert len(recent) == REMEMBERED
-    assert next(iter(recent)) == "id5" and list(recent)[-1] == f"id{REMEMBERED + 4}"
+    assert next(iter(recent)) == "id5"
+    assert list(recent)[-1] == f"id{REMEMBERED + 4}"
     assert PROCESSOR.step(result.state, signal(5), Meta(9999, 0, 0)) == ()
 
 
 def test_a_repeat_with_other_fields_is_an_alarm_and_no_event() -> None:
     outs = run([signal(1), signal(1, price=Decimal(59000))]).outs
-    assert isinstance(outs[1].value, Alert) and outs[1].value.severity == "critical"
-    assert "59000" in outs[1].value.text and "60000.1" in outs[1].value.text
+    assert isinstance(outs[1].value, Alert)
+    assert outs[1].value.severity == "critical"
+    assert "59000" in outs[1].value.text
+    assert "60000.1" in outs[1].value.text
     assert len(outs) == 2
 
 

@@ -111,14 +111,16 @@ def test_invariants(steps: list[Step]) -> None:
             if event.final:
                 ended.add(event.client_order_id)
             if event.kind is ReportKind.FILL:
-                assert event.size > 0 and event.trade_id not in trades
+                assert event.size > 0
+                assert event.trade_id not in trades
                 trades.add(event.trade_id)
                 filled[event.client_order_id] += event.size
                 key = (order.account, order.group, order.instrument)
                 before = position[key]
                 position[key] += event.size if order.side is Side.BUY else -event.size
                 if order.reduce_only:
-                    assert abs(position[key]) < abs(before) and position[key] * before >= 0
+                    assert abs(position[key]) < abs(before)
+                    assert position[key] * before >= 0
         for name, order in orders.items():
             assert filled[name] == order.filled <= order.size or order.entry
             assert (order.state in TERMINAL) == (name in ended) == (name not in core.orders)
@@ -132,7 +134,8 @@ def test_invariants(steps: list[Step]) -> None:
         for leg in core.orders.values():
             if leg.entry and leg.state == "resting":
                 lot = core.positions.lot(leg)
-                assert lot is not None and lot.open == leg.size
+                assert lot is not None
+                assert lot.open == leg.size
 
 
 @settings(max_examples=100, deadline=None)

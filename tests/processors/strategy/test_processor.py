@@ -30,15 +30,19 @@ def test_signal_says_everything() -> None:
     assert len(signals) > 50
     for signal in signals:
         item = trades[(signal.bar_start_ms - START_MS) // 100 + 1]
-        assert signal.strategy == "demo" and signal.params_hash == TICK.params_hash and signal.interval == "tick"
+        assert signal.strategy == "demo"
+        assert signal.params_hash == TICK.params_hash
+        assert signal.interval == "tick"
         assert signal.price == signal.bar_open == signal.bar_close == item.price
-        assert str(signal.price) == str(item.price) and signal.bar_volume == item.size
+        assert str(signal.price) == str(item.price)
+        assert signal.bar_volume == item.size
         assert (signal.bar_start_ms, signal.bar_end_ms) == (item.ts, item.ts + 1)
         assert signal.received_ms == signal.now_ms == item.now_ms
         assert (
             signal.strength == max(signal.buy_score, signal.sell_score) / (signal.buy_score + signal.sell_score) > 0.6
         )
-        assert signal.atr == signal.indicators["atr"] and len(signal.indicators) == 13
+        assert signal.atr == signal.indicators["atr"]
+        assert len(signal.indicators) == 13
         assert signal.reasons
         assert signal.signal_id == derive_id(
             "signal", "demo", TICK.params_hash, BTC, "tick", signal.bar_start_ms, item.id
@@ -82,7 +86,8 @@ def test_signals_on_closed_bars_name_the_bar_and_what_closed_it() -> None:
         assert (signal.bar_open, signal.bar_high, signal.bar_low, signal.bar_close, signal.bar_volume) == (
             message.open, message.high, message.low, message.close, message.volume,
         )  # fmt: skip
-        assert signal.price == message.close and signal.received_ms == message.end_ms  # the trade that closed it
+        assert signal.price == message.close
+        assert signal.received_ms == message.end_ms
 
 
 def test_several_strategies_share_bars_and_keep_apart() -> None:
@@ -178,10 +183,12 @@ def test_every_message_twice_changes_nothing() -> None:
 def test_out_of_order_and_repeated_trades_are_dropped_and_counted() -> None:
     run = Runner(StrategyParams(name="s", interval="1s"))
     run(trade(0, 10, 5), trade(100, 11, 7), trade(50, 12, 6), trade(0, 10, 5))
-    assert run.state.counters["duplicates"] == 2 and run.told("alerts") == []
+    assert run.state.counters["duplicates"] == 2
+    assert run.told("alerts") == []
     run(trade(5_000, 13, 3))
     (alert,) = run.told("alerts")
-    assert (alert.kind, alert.severity) == ("id_regression", "critical") and "trade id 3 is not above 7" in alert.text
+    assert (alert.kind, alert.severity) == ("id_regression", "critical")
+    assert "trade id 3 is not above 7" in alert.text
 
 
 def test_gap_is_recorded_and_told_once() -> None:
@@ -260,7 +267,8 @@ def test_a_price_level_that_stays_is_believed_and_told() -> None:
             run.restart()
     run(trade(100, 60_000, 100))
     (alert,) = run.told("alerts")
-    assert alert.kind == "price_level_changed" and alert.numbers == {"before": "0.001", "after": "60000.0"}
+    assert alert.kind == "price_level_changed"
+    assert alert.numbers == {"before": "0.001", "after": "60000.0"}
 
 
 def test_scattered_absurd_prices_are_never_believed() -> None:
@@ -278,7 +286,8 @@ def test_unknown_instrument_is_refused_where_the_known_ones_are_given() -> None:
     for event in (trade(0, 10, 1, instrument=ETH), quote(0, 10, 11, 1, instrument=ETH)):
         with pytest.raises(BadRecord, match=f"unknown instrument '{ETH}'"):
             run(event)
-    assert run.state.counters["unknown_instrument"] == 2 and list(run.state.instruments) == [BTC]
+    assert run.state.counters["unknown_instrument"] == 2
+    assert list(run.state.instruments) == [BTC]
 
 
 # ------------------------------------------------------------------------------------------------ state

@@ -145,4 +145,5 @@ def test_every_scorer_is_found_and_pure() -> None:
         values = dict(NEUTRAL)
         assert scorer.score(values, 100.0, PARAMS) == scorer.score(values, 100.0, PARAMS)
         assert values == NEUTRAL
-        assert type(scorer).__module__ and __import__(type(scorer).__module__, fromlist=["x"]).__doc__
+        assert type(scorer).__module__
+        assert __import__(type(scorer).__module__, fromlist=["x"]).__doc__
