@@ -59,7 +59,7 @@ bench: install-bench ## Measure ours beside the peers; writes docs/benchmarks.md
 	$(BIN)/python -m bench.run $(ARGS)
 
 docs: install-dev ## Write docs/reference/ from topics.yaml, schemas and settings
-	$(BIN)/wakeline topics docs --out docs/reference
+	$(BIN)/wakeline topics docs --output docs/reference/asyncapi.json
 
 lock: install-dev ## Pin requirements/*.in again: hashes only, no addresses
 	$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside its peers; `make bench` runs them all (bench/run.py)."""

@@ -28,7 +28,7 @@ PARAMS: Final = StrategyParams(name="bench", interval="tick")
 
 
 def ticks(count: int, instruments: int = 64, seed: int = 7) -> Iterator[tuple[str, bytes]]:
-    """Yield (instrument, value): trades in our wire form, instruments in turn, `ts` one ms apart (so it names the tick).
+    """Yield (instrument, value): trades in our wire form, instruments in turn; `ts` is one ms apart and names the tick.
 
     Written as text, since encoding is not what is measured; tests/bench holds it to what schemas.codec writes.
     """

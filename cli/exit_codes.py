@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     TOPICS = 7
     NOT_RUNNING = 8
     WORKER = 9
+    VERSION = 10
     FORCED = 130
 
 
@@ -37,6 +38,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.TOPICS: "topics.yaml is wrong, or the broker's topics differ from it",
     ExitCode.NOT_RUNNING: "nothing is running that could be stopped or asked",
     ExitCode.WORKER: "a worker kept ending",
+    ExitCode.VERSION: "state or records of another build or configuration, which this one must not go on from",
     ExitCode.FORCED: "ended by force (second Ctrl-C)",
 }
 
@@ -71,6 +73,8 @@ _BY_CLASS_NAME: dict[str, ExitCode] = {
     "CatalogueError": ExitCode.TOPICS,
     "TimeBaseError": ExitCode.CONFIGURATION,
     "SettingsError": ExitCode.CONFIGURATION,
+    "SnapshotRefused": ExitCode.VERSION,
+    "NewerSchema": ExitCode.VERSION,
     "SinkBroken": ExitCode.FAILURE,
     "SinkUnavailable": ExitCode.FAILURE,
 }

@@ -4,7 +4,7 @@ Entry point: `Supervised`.
 
 1. A child that ends without being asked is started again after a pause that doubles, up to a limit of starts within a
    minute; then `failed` holds why, and the caller gives up.
-2. An end that starting again cannot mend (wrong configuration, wrong topics) fails at once.
+2. An end that starting again cannot mend (wrong configuration, wrong topics, another build's state) fails at once.
 3. Children have process groups of their own: Ctrl-C reaches the parent alone, which ends them in order.
 """
 
@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 8.0
 LIMIT_STARTS = 5
 LIMIT_WINDOW_S = 60.0
 _LOG_BYTES_MAX = 16 * 1024 * 1024
-_HOPELESS = {ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.TOPICS, ExitCode.DISK_FULL}
+_HOPELESS = {ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.TOPICS, ExitCode.DISK_FULL, ExitCode.VERSION}
 _TAIL_BYTES = 16 * 1024
 # Time, level and logger of the worker's log, and what its last line begins with: the parent says both itself.
 _LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,.]+ [A-Z]+ [\w.]+: (worker \S+ ended: )?")

@@ -142,6 +142,7 @@ class InboxCore:
         info = topics[self.topic]
         self.partitions = {name: topic.partitions for name, topic in topics.items()}
         self.edge = info.edge
+        self._sources: dict[int, tuple[str, bytes]] = {}  # derived, kept because it is asked for at every output
         self._decode = decoder_for(info.messages)
         self._step = processor.step
         self._admits = getattr(processor, "admits", None) if info.edge else None
@@ -321,9 +322,15 @@ class InboxCore:
     def _emit(self, inbox: Inbox, offset: int, outs: Iterable[Out], emits: list[Emit]) -> None:
         """Number and chain the outputs of one input record."""
         sent = inbox.sent
-        source = ("src", self.source(inbox.partition).encode())
+        source = self._sources.get(inbox.partition)
+        if source is None:
+            source = self._sources[inbox.partition] = ("src", self.source(inbox.partition).encode())
+        encoded: Any = None
+        value = b""
         for index, (topic, key, message, partition) in enumerate(outs):
-            raw_key, value, count = key.encode(), encode(message), self.partitions[topic]
+            if message is not encoded:  # a signal goes to two topics
+                encoded, value = message, encode(message)
+            raw_key, count = key.encode(), self.partitions[topic]
             if partition == BY_KEY:
                 destinations: Iterable[int] = (partition_of(raw_key, count),)
             elif partition == ALL:

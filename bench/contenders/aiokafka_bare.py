@@ -1,4 +1,4 @@
-"""A bare loop: aiokafka's getmany, msgspec, our kernel. No state saved, no offset committed: the floor of this client."""
+"""A bare loop: aiokafka's getmany, msgspec, our kernel; no state saved, no offset committed: this client's floor."""
 
 import asyncio
 import sys

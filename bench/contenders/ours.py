@@ -95,11 +95,13 @@ def main() -> int:
     sampler = Sampler()
     if given.profile:
         sampler.start()
-    code = worker.run(settings, ("strategy",), "bench")
-    if code == 0:
-        more = {"own": _top(sampler.own), "under": _top(sampler.under)} if given.profile else {}
-        report(watch.applied, 0, watch.used, **more)
-    return code
+    failure = worker.run(settings, ("strategy",), "bench")
+    if failure is not None or given.ticks not in (0, watch.applied):
+        print(f"ended after {watch.applied} of {given.ticks} ticks: {failure!r}", file=sys.stderr)
+        return 1
+    more = {"own": _top(sampler.own), "under": _top(sampler.under)} if given.profile else {}
+    report(watch.applied, 0, watch.used, **more)
+    return 0
 
 
 def _top(counts: dict[str, Counter[str]]) -> dict[str, list[tuple[str, int]]]:

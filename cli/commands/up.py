@@ -54,6 +54,7 @@ def up(
     settings = chosen.load(feed_overrides(feed, speed, symbols, rate, seed))
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     check_ports(settings)
+    check_feed(settings)
     if reset:
         confirm_reset(settings, yes)
     code = _run(settings, for_s, summary, view=not no_view, reset=reset)
@@ -120,6 +121,19 @@ def check_ports(settings: "Settings") -> None:
                     f"port {number} of {settings.worker.http_host} (worker.http_port) cannot be used: {error.strerror}",
                     "Stop what listens there, or set worker.http_port to 0 for any free port",
                 ) from error
+
+
+def check_feed(settings: "Settings") -> None:
+    """Refuse to start on a feed whose input is missing or not what it should be."""
+    if settings.feed is None:
+        return
+    from streams.feeds.base import FeedError
+    from streams.feeds.publisher import open_feed
+
+    try:
+        open_feed(settings.feed)
+    except FeedError as error:
+        raise Failure(ExitCode.CONFIGURATION, f"feed: {error}") from error
 
 
 def confirm_reset(settings: "Settings", yes: bool) -> None:

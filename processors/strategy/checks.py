@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from processors.inbox import LATEST_MS
-from processors.strategy.params import INTERVALS
 from processors.strategy.state import InstrumentState, PartitionState
 from schemas.codec import BadRecord
+from schemas.intervals import INTERVALS
 from schemas.market import Bar, Quote, Trade
 
 ABSURD: Final = 1e18

@@ -10,30 +10,12 @@ Entry points: `StrategyParams`, `check_set`, `INTERVALS`.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.ids import derive_id
-
-INTERVALS: Final[dict[str, int]] = {
-    "tick": 0,
-    "1s": 1_000,
-    "5s": 5_000,
-    "15s": 15_000,
-    "30s": 30_000,
-    "1m": 60_000,
-    "3m": 180_000,
-    "5m": 300_000,
-    "15m": 900_000,
-    "30m": 1_800_000,
-    "1h": 3_600_000,
-    "2h": 7_200_000,
-    "4h": 14_400_000,
-    "12h": 43_200_000,
-    "1d": 86_400_000,
-}
-"""Length of each bar interval in milliseconds; a tick bar is one trade. Bars are aligned to the Unix epoch (UTC)."""
+from schemas.intervals import INTERVALS
 
 
 def _known_interval(value: str) -> str:

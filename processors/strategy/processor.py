@@ -43,10 +43,11 @@ from processors.strategy.messages import (
     marks_messages,
     tick_bar,
 )
-from processors.strategy.params import INTERVALS, StrategyParams, check_set
+from processors.strategy.params import StrategyParams, check_set
 from processors.strategy.state import InstrumentState, PartitionState, Series, decode_state, encode_state
 from schemas.codec import BadRecord, NewerSchema, decoder_for
 from schemas.ids import derive_id
+from schemas.intervals import INTERVALS
 from schemas.market import Bar, Clock, FeedGap, Quote, Trade
 
 MARKET_DATA: Final = "market-data"

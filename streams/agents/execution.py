@@ -99,6 +99,7 @@ class ExecutionHandler:
     async def apply(self, tp: TP, batch: Batch) -> None:
         """Store the batch's orders with the position; the engine's workers do the rest."""
         inbox = self._inboxes[tp.partition]
+        parked = inbox.parked
         try:
             emits = self._core.apply_columns(inbox, batch.values, batch.offsets, batch.headers)
         except StreamHole as error:
@@ -115,6 +116,8 @@ class ExecutionHandler:
             inbox=self._core.encode(inbox),
         )
         self._metrics.records(tp.topic, len(batch))
+        if inbox.parked != parked:
+            self._metrics.parked.inc(inbox.parked - parked)
 
     async def gap(self, tp: TP, beginning: int) -> None:
         """An order that was deleted before it was read is never stepped over."""

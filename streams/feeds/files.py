@@ -26,11 +26,12 @@ from typing import Any, Final
 
 from schemas.accounts import InstrumentChanged
 from schemas.base import Message
+from schemas.intervals import INTERVALS
 from schemas.market import Bar, Quote, Trade
 from schemas.reasons import Side
 from streams.feeds.base import FeedError, check_input, parameter_hash
 from streams.feeds.lines import Line
-from streams.feeds.params import INTERVAL_MS, FeedParams
+from streams.feeds.params import FeedParams
 from streams.feeds.replayed import ReplayedFeed
 from streams.feeds.tables import Row, Table
 
@@ -60,7 +61,7 @@ class TableFeed(ReplayedFeed):
         self.step_ms = 1_000
         if self._table.kind == "bars":
             self.interval = params.interval or self._interval_of(sample)
-            self.step_ms = self._interval_ms = INTERVAL_MS[self.interval]
+            self.step_ms = self._interval_ms = INTERVALS[self.interval]
         bars = self._table.kind == "bars"
         prices = ("open", "high", "low", "close") if bars else ("price",)
         self._tick = params.tick or _finest(sample, prices)
@@ -178,12 +179,12 @@ class TableFeed(ReplayedFeed):
             except ValueError:
                 continue
         steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
-        names = {length: name for name, length in INTERVAL_MS.items()}
+        names = {length: name for name, length in INTERVALS.items() if length > 0}
         step = Counter(steps).most_common(1)[0][0] if steps else 0
         if step not in names:
             found = f"rows are {step} ms apart" if step else "no two rows have rising times"
             raise FeedError(
-                f"{self.path}: {found}, which is no interval of ours ({', '.join(INTERVAL_MS)}): give feed.interval"
+                f"{self.path}: {found}, which is no interval of ours ({', '.join(names.values())}): give feed.interval"
             )
         return names[step]
 

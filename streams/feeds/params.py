@@ -9,29 +9,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.intervals import TimeInterval
+
 RECORDINGS: Final = Path(__file__).resolve().parents[2] / "replay" / "recordings"
 BUILTIN_RECORDING: Final = RECORDINGS / "binanceusdm-ws-2024-08-08.jsonl.gz"
-
-INTERVAL_MS: Final = {
-    "1s": 1_000,
-    "5s": 5_000,
-    "15s": 15_000,
-    "30s": 30_000,
-    "1m": 60_000,
-    "3m": 180_000,
-    "5m": 300_000,
-    "15m": 900_000,
-    "30m": 1_800_000,
-    "1h": 3_600_000,
-    "2h": 7_200_000,
-    "4h": 14_400_000,
-    "6h": 21_600_000,
-    "12h": 43_200_000,
-    "1d": 86_400_000,
-}
-"""Names of bar intervals that files may have, with their length."""
-
-Interval = Literal["1s", "5s", "15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"]
 
 
 class FeedParams(BaseModel):
@@ -63,7 +44,7 @@ class FeedParams(BaseModel):
 
     instrument: str | None = Field(default=None, pattern=r"^[a-z0-9_]+:\S+$")
     """file: `venue:SYMBOL`; None: made from the file's name, `btcusd-5m.csv` -> `file:BTC/USD`."""
-    interval: Interval | None = None
+    interval: TimeInterval | None = None
     """file of bars: their interval; None: the commonest step between the first rows."""
     columns: dict[str, str] = Field(default_factory=dict)
     """file: our column name -> the file's, where they differ (timestamp_ms, open, high, low, close, volume;

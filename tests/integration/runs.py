@@ -56,11 +56,11 @@ def query(data_dir: Path, sql: str) -> list[dict[str, Any]]:
 class Run:
     """One `wakeline up`; use as a context manager, so that nothing outlives the test."""
 
-    def __init__(self, data_dir: Path, *arguments: str, command: list[str] | None = None) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, said: Path | None = None) -> None:
         self.data_dir = data_dir
-        line = [*(command or COMMAND), "up", "--data", str(data_dir), "--summary", "json", "--no-view", *arguments]
+        line = [*COMMAND, "up", "--data", str(data_dir), "--summary", "json", "--no-view", *arguments]
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._said = data_dir / "said.txt"
+        self._said = said or data_dir / "said.txt"
         with self._said.open("w") as said:
             self.process = subprocess.Popen(
                 line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
@@ -105,6 +105,11 @@ class Run:
         told = self.told("up")
         assert told is not None
         return told.note
+
+    def running(self, name: str) -> bool:
+        """Return whether this worker runs and says that it is ready."""
+        told = self.told(name)
+        return told is not None and told.alive() and told.state == "running"
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the workers."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.strategy.params import INTERVALS, StrategyParams
+from processors.strategy.params import StrategyParams
+from schemas.intervals import INTERVALS
 from schemas.market import Bar, Trade
 from tests.processors.strategy.market import START_MS, Runner, bar, clock, recorded, trade, wander
 

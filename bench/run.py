@@ -1,0 +1,77 @@
+"""All benches, each in a process of its own, into docs/benchmarks.md: `python -m bench.run [--quick] [--only A,B]`.
+
+A bench that fails does not stop the others: the page says what failed, and the program ends with 1. A run with
+`--quick` or `--only` writes only where `--out` says, so that a small run never replaces the page.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from bench import child, machine
+from bench.render import page
+
+PAGE: Final = child.ROOT / "docs" / "benchmarks.md"
+ORDER: Final = ("indicators", "clickhouse", "hot_path", "latency", "scale")
+TIMEOUT_S: Final = 600.0
+
+
+def commands(quick: bool, rounds: int) -> dict[str, tuple[str, list[str]]]:
+    """Return (module, arguments) of each bench."""
+    few = min(rounds, 1) if quick else rounds
+    own = [f"--rounds={few}"]
+    return {
+        "indicators": (
+            "bench.adapted",
+            ["indicators", f"--count={16_000 if quick else 80_000}", f"--rounds={1 if quick else 7}"],
+        ),
+        "clickhouse": (
+            "bench.adapted",
+            ["clickhouse", f"--count={10_000 if quick else 50_000}", f"--rounds={1 if quick else 5}"],
+        ),
+        "hot_path": ("bench.hot_path", [*own, *(["--ticks=60000", "--slow-ticks=10000"] if quick else [])]),
+        "latency": ("bench.latency", [f"--seconds={3 if quick else 15}"]),
+        "scale": ("bench.scale", ["--ticks=20000", "--rounds=2"] if quick else []),
+    }
+
+
+def main() -> int:
+    """Run what was chosen, write the page, say where it is."""
+    parser = argparse.ArgumentParser(description="Run the benchmarks and write docs/benchmarks.md.")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
+    parser.add_argument("--only", default="", help=f"of: {', '.join(ORDER)}")
+    parser.add_argument("--rounds", type=int, default=3, help="of the hot path")
+    parser.add_argument("--out", type=Path, help="where to write (default: docs/benchmarks.md for a whole run)")
+    parser.add_argument("--json", action="store_true", help="print all results as one JSON object")
+    given = parser.parse_args()
+    chosen = [name for name in given.only.split(",") if name] or list(ORDER)
+    if wrong := sorted(set(chosen) - set(ORDER)):
+        parser.error(f"no bench {', '.join(wrong)}; benches are {', '.join(ORDER)}")
+    told = machine.describe()
+    results: dict[str, Any] = {}
+    for name in chosen:
+        module, arguments = commands(given.quick, given.rounds)[name]
+        began = time.monotonic()
+        try:
+            results[name] = child.run_json(module, [*arguments, "--json"], TIMEOUT_S)
+        except child.ChildFailed as error:
+            results[name] = {"error": str(error)}
+        state = "failed" if "error" in results[name] else "done"
+        print(f"{name}: {state} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    command = " ".join(["python -m bench.run", *sys.argv[1:]])
+    text = page(results, told, datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), command)
+    whole = not given.quick and chosen == list(ORDER)
+    out = given.out or (PAGE if whole else None)
+    if out is not None:
+        out.write_text(text)
+        print(f"written: {out}", file=sys.stderr)
+    print(json.dumps(results) if given.json else text if out is None else "")
+    return 1 if any("error" in result for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
