@@ -132,7 +132,7 @@ class Runner:
     async def take(self, event: Any) -> None:
         """Queue one event in its partition's lane."""
         tp = TP(event.message.topic, event.message.partition)
-        if self.failure is not None or tp not in self.owned:
+        if self.failure is not None or self.app.stopping or tp not in self.owned:
             self.app.consumer.ack(event.message)
             return
         lane = self._lanes.get(tp)
@@ -143,7 +143,8 @@ class Runner:
     async def _work(self, event: Any) -> None:
         tp = TP(event.message.topic, event.message.partition)
         try:
-            if self.failure is None and tp in self.owned:
+            # What still waits when a stop is asked for is not lost: the position says that it was not applied.
+            if self.failure is None and tp in self.owned and not self.app.stopping:
                 await self._apply(tp, event.value)
         except asyncio.CancelledError:
             raise

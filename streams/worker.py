@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -32,7 +33,7 @@ from streams.topics_admin import load_catalogue
 log = logging.getLogger(__name__)
 
 ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
-SHUTDOWN_S = 6.0  # a part that hangs while it closes does not keep the process from ending
+SHUTDOWN_S = 15.0  # a part that hangs while it closes does not keep the process from ending
 
 
 def run(settings: Settings, roles: Sequence[str], name: str) -> BaseException | None:
@@ -89,6 +90,9 @@ class Worker:
             await asyncio.wait_for(self._end(), SHUTDOWN_S)
         except TimeoutError:
             log.error("did not end within %s s; what is saved is safe, the rest is repeated", SHUTDOWN_S)
+            withdraw(self.settings.data_dir, self.name)
+            logging.shutdown()
+            os._exit(1)  # a thread that hangs would keep the interpreter alive for ever
         withdraw(self.settings.data_dir, self.name)
         if self.failure is not None:
             log.critical("worker %s ended: %s: %s", self.name, type(self.failure).__name__, self.failure)

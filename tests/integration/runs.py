@@ -23,7 +23,7 @@ from streams import runtime
 from streams.topics_admin import load_catalogue
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120.0
+LIMIT_S = 240.0  # a wait that ends as soon as it may; long, since machines are busy
 WORKERS = ("trading", "sink")
 COMMAND = [sys.executable, "-m", "cli.main"]
 
