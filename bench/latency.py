@@ -30,7 +30,9 @@ from processors.inbox import partition_of
 RATE: Final = 10_000
 FAUST_RATE: Final = 2_000
 WARM_S: Final = 4.0
-"""Left out of the figures: windows fill, code warms up, the group settles."""
+"""Left out of the figures: code warms up, the group settles."""
+WARM_TICKS: Final = 70 * 64
+"""Left out as well: until every instrument's windows are full no signal can be made."""
 SLICE_S: Final = 0.001
 GOAL_MS: Final = {"p50": 3.0, "p99": 10.0}
 
@@ -101,7 +103,7 @@ def quantiles(sent: Sequence[int], found: Sequence[tuple[int, int]], skip: int) 
 
 def measure(contender: str, rate: int, seconds: float) -> dict[str, Any]:
     """Return the figures of one contender (a module of bench/contenders/) at a rate, on a broker of its own."""
-    topic, out = "market-data", "signals"
+    topic, out, warm_s = "market-data", "signals", max(WARM_S, WARM_TICKS / rate)
     with broker() as (bootstrap, folder), tempfile.TemporaryDirectory(dir=folder) as state:
         Topics(bootstrap).declared()
         worker = child.start(
@@ -118,14 +120,14 @@ def measure(contender: str, rate: int, seconds: float) -> dict[str, Any]:
             if worker.poll() is not None:
                 child.result_of(worker, contender, 1.0)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                sent = runner.run(send(bootstrap, topic, rate, WARM_S + seconds))
+                sent = runner.run(send(bootstrap, topic, rate, warm_s + seconds))
             child.result_of(reader, "the reader", 90.0)
         finally:
             child.stop(reader)
             child.stop(worker)
         found = [(number, read_us) for number, read_us in json.loads(results.read_text())]
     took = (sent[-1] - sent[0]) / 1e6
-    return {"rate": rate, "sent_rate": (len(sent) - 1) / took, **quantiles(sent, found, int(rate * WARM_S))}
+    return {"rate": rate, "sent_rate": (len(sent) - 1) / took, **quantiles(sent, found, int(rate * warm_s))}
 
 
 def main() -> int:

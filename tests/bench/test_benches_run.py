@@ -67,7 +67,7 @@ def test_contenders_give_the_same_signals() -> None:
 
 
 def test_latency_matches_signals_with_ticks() -> None:
-    found = child.run_json("bench.latency", ["--rate=2000", "--faust-rate=500", "--seconds=2", "--json"], 180)
+    found = child.run_json("bench.latency", ["--rate=2000", "--faust-rate=1000", "--seconds=2", "--json"], 180)
     for name in ("ours", "ours_at_faust_rate", "faust_stock"):
         row = found[name]
         assert row["signals"] > 10

@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from cli.exit_codes import ExitCode
 from processors.inbox import partition_of
 from schemas.codec import decode
 from streams.timebase import TimeBase
@@ -21,6 +22,7 @@ from tests.integration.runs import Run, query, until, written
 pytestmark = pytest.mark.integration
 
 DAY_MS = 86_400_000
+FEED = ("--feed", "simulated", "--symbols", "4", "--rate", "40", "--seed", "7", "--speed", "10")
 FED = "sim:S0001/USD"  # the feed writes it as well
 OTHER = "outside:X/USD"
 
@@ -89,25 +91,22 @@ def as_bytes(case: Bad, now_ms: int) -> bytes | None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    feed = ("--feed", "simulated", "--symbols", "4", "--rate", "40", "--seed", "7", "--speed", "10")
-    with Run(tmp_path_factory.mktemp("bad"), *feed) as run:
+    with Run(tmp_path_factory.mktemp("bad"), *FEED) as run:
         yield run.wait_running()
 
 
-async def _produce(bootstrap: str, key: str, values: list[bytes | None]) -> list[str]:
+async def _produce(bootstrap: str, topic: str, key: str, values: list[bytes | None]) -> list[str]:
     """Write from outside, in order; return the places as parked records name them."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=2_000_000) as producer:
         places = []
         for value in values:
-            told = await producer.send_and_wait(
-                "market-data", value, key=key.encode(), partition=partition_of(key.encode(), 4)
-            )
-            places.append(f"market-data/{told.partition}/{told.offset}")
+            told = await producer.send_and_wait(topic, value, key=key.encode(), partition=partition_of(key.encode(), 4))
+            places.append(f"{topic}/{told.partition}/{told.offset}")
         return places
 
 
-def produce(run: Run, key: str, *values: bytes | None) -> list[str]:
-    return asyncio.run(_produce(run.bootstrap, key, list(values)))
+def produce(run: Run, key: str, *values: bytes | None, topic: str = "market-data") -> list[str]:
+    return asyncio.run(_produce(run.bootstrap, topic, key, list(values)))
 
 
 def log_ms(run: Run) -> int:
@@ -203,7 +202,34 @@ def test_the_summary_and_clickhouse_count_them(run: Run) -> None:
     log = run.log()
     summary = run.end()
     assert summary["parked"] == count >= len(BAD)
-    assert summary["refused"].get("stale_signal", 0) == 0 or "Frozen" not in log
     rows = query(run.data_dir, "SELECT count() AS n, uniqExact(source) AS places FROM parked")
     assert (int(rows[0]["n"]), int(rows[0]["places"])) == (count, count)
     assert "Traceback" not in log
+
+
+INSIDE = ("leader-events", "account-events", "orders")
+
+
+def test_the_next_start_goes_on_and_an_inner_inbox_parks_too_until_a_newer_schema_ends_it(run: Run) -> None:
+    """The same folder again: no time of an outsider has become log time, and nothing is parked twice."""
+    with Run(run.data_dir, *FEED) as again:
+        again.wait_running()
+        before = parked(again)
+        known = {signal.signal_id: signal.now_ms for signal in signals(again)}
+        latest_ms = max(known.values())
+        until(lambda: len(signals(again)) > len(known) + 2, "signals go on")
+        assert log_ms(again) < latest_ms + DAY_MS
+        assert all(signal.now_ms < latest_ms + DAY_MS for signal in signals(again))
+        pids = again.pids()
+        places = [produce(again, "paper-alice", b"{not json", None, topic=topic) for topic in INSIDE]
+        until(lambda: {place for pair in places for place in pair} <= set(parked(again)), "all are parked")
+        assert set(parked(again)) == set(before) | {place for pair in places for place in pair}
+        seen = len(signals(again))
+        until(lambda: len(signals(again)) > seen, "signals go on")
+        assert again.pids() == pids and "starting it again" not in again.said
+        assert all(again.metric("wakeline_parked_total", role=role) == 2 for role in ("leader", "account", "execution"))
+        newer = b'{"type":"signal","v":99,"now_ms":1}'
+        produce(again, "demo", newer, topic="leader-events")
+        code, line = again.refused()
+    assert code == ExitCode.VERSION, again.said
+    assert "schema version 99, this build reads up to 1: upgrade this worker" in line
