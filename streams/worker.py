@@ -9,6 +9,7 @@ Entry point: `run(settings, roles, name)`.
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -50,6 +51,16 @@ def run(settings: Settings, roles: Sequence[str], name: str) -> BaseException | 
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with runner:
         return runner.run(Worker(settings, roles, name).run())
+
+
+def tune_collector() -> None:
+    """Look for cyclic garbage less often: records come and go by the thousand and hold no cycles.
+
+    Python's own thresholds start a collection every 700 allocations; measured, that costs a tenth of the hot path.
+    """
+    gc.collect()
+    gc.freeze()  # what start-up made stays for good
+    gc.set_threshold(50_000, 20, 50)
 
 
 class Worker:
@@ -124,6 +135,7 @@ class Worker:
         await self._wait_ready()
         if "feed" in self.roles:
             self._feed_task = self.watch(self._feed(), "feed")
+        tune_collector()
         self._announce("running")
         log.info("worker %s runs %s, http port %s", self.name, ", ".join(self.roles), self.http.port)
 
