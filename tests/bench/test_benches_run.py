@@ -12,7 +12,6 @@ from schemas.codec import decode, encode
 from streams.topics_admin import load_catalogue
 
 INSTALLED = {
-    "faust_stock": "faust",
     "quix_rocksdb": "quixstreams",
     "quix_dict": "quixstreams",
     "bytewax_plain": "bytewax",

@@ -175,14 +175,16 @@ def held(run: Run) -> str:
 def test_an_absurd_price_fills_nothing(run: Run) -> None:
     instrument = until(lambda: held(run), "a position whose stop-loss could be hit")
     now_ms = log_ms(run)
-    prices = enumerate(("0.01", "1e12"))
-    values = [trade(now_ms, instrument=instrument, price=price, id=10**6 + n) for n, price in prices]
-    quote = good(now_ms, type="quote", instrument=instrument, price=None, size=None, side=None, id=10**6)
-    quote |= {"bid": "1e12", "ask": "1e12", "bid_size": "9", "ask_size": "9"}
-    places = produce(run, instrument, *values, json.dumps(quote).encode())
+    values = []
+    for number, price in enumerate(("0.01", "1e12"), 10**6):
+        quote = {"type": "quote", "bid": price, "ask": price, "bid_size": "9", "ask_size": "9"}
+        gone = dict.fromkeys(("price", "size", "side"))
+        values.append(trade(now_ms, instrument=instrument, id=number, **quote, **gone))
+        values.append(trade(now_ms, instrument=instrument, id=number, price=price))
+    places = produce(run, instrument, *values)
     until(lambda: set(places) <= set(parked(run)), "all are parked")
     seen = len(signals(run))
-    until(lambda: len(signals(run)) > seen, "signals go on")
+    until(lambda: len(signals(run)) > seen + 8, "signals go on")
     fills = [decode(record.value) for record in written(run.bootstrap, "order-status")]
     found = [fill.price for fill in fills if type(fill).__name__ == "Fill"]
     assert found and all(1 < price < 100_000 for price in found), found

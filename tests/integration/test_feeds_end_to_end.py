@@ -49,22 +49,20 @@ def test_a_simulated_market_of_fifty_instruments(tmp_path: Path) -> None:
     feed = ("--feed", "simulated", "--symbols", "50", "--rate", "2000", "--seed", "7", "--speed", "1")
     with Run(tmp_path, *feed) as run:
         run.wait_running()
-        until(lambda: count(run, "signals") > 0, "signals")
-        instruments = {decode(record.value).instrument for record in written(run.bootstrap, "bars")}
+        until(lambda: len({record.key for record in written(run.bootstrap, "bars")}) == 50, "bars of all of them")
         summary = run.end()
-    assert len(instruments) == 50
     assert summary["parked"] == 0
 
 
 def trades_csv(path: Path) -> Path:
-    """Fifteen minutes of trades; one row in the middle is no trade."""
+    """Three minutes of trades; one row in the middle is no trade."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["timestamp_ms", "price", "size", "side"])
-        for number in range(9_000):
-            price = 100 + (number * 7919 % 997) / 5_000 + (number % 1_800 > 900)
+        for number in range(1_800):
+            price = 100 + (number * 7919 % 997) / 5_000 + (number % 360 > 180)
             rows.writerow([START_MS + number * 100, f"{price:.4f}", "0.5", "buy" if number % 2 else "sell"])
-            if number == 4_500:
+            if number == 900:
                 rows.writerow([START_MS + number * 100, "-1", "0.5", "buy"])
     return path
 
