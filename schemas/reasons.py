@@ -29,6 +29,48 @@ class RefusalReason(StrEnum):
     NOT_TRADABLE = "not_tradable"
     PAUSED = "paused"
     EXPIRED = "expired"
+    # copying (processors/copying)
+    LEADER_PAUSED = "leader_paused"
+    LEADER_CLOSED = "leader_closed"
+    BREAKER_OPEN = "breaker_open"
+    RATE_LIMITED = "rate_limited"
+    SUSPICIOUS = "suspicious"
+    HALTED = "halted"
+    STOPPED = "stopped"
+    NOTIFY_ONLY = "notify_only"
+    SIGNAL_ONLY = "signal_only"
+    NOT_LISTED = "not_listed"
+    CONDITION = "condition"
+    SLIPPAGE = "slippage"
+    MAX_ORDER = "max_order"
+    MAX_LEADER = "max_leader"
+    DAY_AMOUNT = "day_amount"
+    DAY_ORDERS = "day_orders"
+    DAY_LOSS = "day_loss"
+    OPEN_TRADES = "open_trades"
+    NO_LEADER_SIZE = "no_leader_size"
+    NO_LEADER_POSITION = "no_leader_position"
+    NO_LEADER_EQUITY = "no_leader_equity"
+    ACCUMULATED = "accumulated"
+    IN_LINE = "in_line"
+    EXISTING_NOT_COPIED = "existing_not_copied"
+    CYCLE = "cycle"
+    NO_PROTECTION_CHANGE = "no_protection_change"
+    BAD_SETTINGS = "bad_settings"
+
+
+class LeaderAction(StrEnum):
+    """What a leader did. The last four change the leader, not a position (see LeaderStateChanged)."""
+
+    ENTRY = "entry"
+    INCREASE = "increase"
+    REDUCE = "reduce"
+    EXIT = "exit"
+    PROTECTION = "protection"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    CLOSED = "closed"
+    SETTINGS = "settings"
 
 
 class OrderState(StrEnum):

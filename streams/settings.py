@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from executors.paper.params import PaperParams
-from processors.account.params import AccountParams, SubscriptionParams
+from processors.account.params import AccountParams
+from processors.copying.params import SubscriptionParams
 from processors.strategy.params import StrategyParams
 from sinks.clickhouse.params import ClickHouseParams
 from streams.broker.params import BrokerParams

@@ -14,7 +14,7 @@ from processors.account.money import ZERO
 from processors.account.state import Account, Holding, State, Subscription, holding_of
 from processors.account.trades import close, enter
 from processors.protocols import Out
-from schemas.accounts import LeaderEvent
+from schemas.leaders import LeaderEvent
 from schemas.reasons import Leg, OutcomeState, RefusalReason, Side
 
 

@@ -15,14 +15,16 @@ from typing import Literal, NamedTuple
 from processors.account import risk
 from processors.account.ledger import Valuation, value
 from processors.account.money import BPS, ONE, ZERO
-from processors.account.params import AccountParams, LimitEntry, SubscriptionParams
+from processors.account.params import AccountParams
 from processors.account.protection import Levels, levels
 from processors.account.risk import Finding, Proposal, RiskCheck
 from processors.account.sizing import Sized, leverage_of, size_entry
 from processors.account.state import Account, Holding, State, Subscription, Tracked
+from processors.copying.params import LimitEntry, SubscriptionParams
 from processors.registry import discover
-from schemas.accounts import InstrumentChanged, LeaderEvent
+from schemas.accounts import InstrumentChanged
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.orders import CancelOrder, Order, Protection
 from schemas.reasons import Leg, RefusalReason, Side

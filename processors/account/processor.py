@@ -15,15 +15,17 @@ from typing import Any
 from processors.account import gate, telling
 from processors.account.following import follow
 from processors.account.money import money_context, usable, usable_or_zero
-from processors.account.params import ParamsError, parse_account_params, parse_subscription_params
+from processors.account.params import parse_account_params
 from processors.account.reporting import begin_day, sweep
 from processors.account.reports import apply_report
 from processors.account.state import Account, Ledger, State, Subscription, decode, encode
 from processors.account.trades import KEPT_ORDERS, KEPT_TRADES, ask_cancel
+from processors.copying.params import ParamsError, parse_subscription_params
 from processors.protocols import Meta, Out
-from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.accounts import AccountChanged, Command, InstrumentChanged, SubscriptionChanged
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.market import Clock, Marks
 from schemas.reasons import Leg
 from schemas.status import VenueReport
@@ -143,10 +145,11 @@ def _subscription_changed(state: State, event: SubscriptionChanged, now_ms: int)
         raise BadRecord(
             f"subscription {event.subscription} belongs to account {known.account}, not {event.account}: make another"
         )
-    if not usable(event.ratio):
-        raise BadRecord(f"subscription {event.subscription}: ratio {event.ratio} is out of range")
+    ratio = params.ratio if event.ratio is None else event.ratio
+    if not usable(ratio):
+        raise BadRecord(f"subscription {event.subscription}: ratio {ratio} is out of range")
     subscription = Subscription(
-        event.subscription, event.account, event.leader, event.status, event.ratio, params.model_dump_json()
+        event.subscription, event.account, event.leader, event.status, ratio, params.model_dump_json()
     )
     state.put_subscription(subscription)
     account = state.ledger.accounts.get(event.account)

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from processors.account.money import ZERO, ceil_to, floor_to
-from processors.account.params import AtrDistance, Distance, SubscriptionParams
 from processors.account.risk import Finding
+from processors.copying.params import AtrDistance, Distance, LeaderDistance, SubscriptionParams
 from schemas.accounts import InstrumentChanged
 from schemas.market import Mark
 from schemas.reasons import RefusalReason, Side
@@ -65,6 +65,8 @@ def _next_above(price: Decimal, tick: Decimal) -> Decimal:
 
 
 def _distance(distance: Distance, price: Decimal, atr: float | None) -> Decimal | None:
+    if isinstance(distance, LeaderDistance):
+        distance = distance.fallback
     if not isinstance(distance, AtrDistance):
         return price * distance.fraction
     if atr is None or not 0 < atr < _LARGEST_ATR:  # false for NaN too

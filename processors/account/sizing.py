@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from processors.account.ledger import Valuation
 from processors.account.money import ONE, ZERO, floor_to, shown
-from processors.account.params import AccountParams, SubscriptionParams
+from processors.account.params import AccountParams
 from processors.account.risk import Finding
+from processors.copying.params import SubscriptionParams
 from schemas.accounts import InstrumentChanged
 from schemas.reasons import RefusalReason
 

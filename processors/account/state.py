@@ -16,8 +16,10 @@ import msgspec
 
 from processors.account.lifecycle import NEW, PositionState
 from processors.account.money import ZERO
-from processors.account.params import AccountParams, SubscriptionParams
-from schemas.accounts import InstrumentChanged, LeaderEvent
+from processors.account.params import AccountParams
+from processors.copying.params import SubscriptionParams
+from schemas.accounts import InstrumentChanged
+from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.reasons import Leg, Side
 

@@ -10,8 +10,8 @@ from processors.account.ledger import mark_price, unrealized
 from processors.account.money import ZERO, tidy
 from processors.account.state import Account, Holding, State, Subscription, Tracked
 from processors.protocols import Out
-from schemas.accounts import LeaderEvent
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason, Side
 from schemas.status import OrderStatus, Outcome, PositionChanged
 from schemas.system import Alert

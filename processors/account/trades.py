@@ -28,7 +28,7 @@ from processors.account.state import (
     trade_key,
 )
 from processors.protocols import Out
-from schemas.accounts import LeaderEvent
+from schemas.leaders import LeaderEvent
 from schemas.orders import Order
 from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason
 

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from processors.protocols import ALL, Meta, Out
-from schemas.accounts import LeaderEvent
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
-from schemas.reasons import Side, SignalClass
+from schemas.leaders import LeaderEvent
+from schemas.reasons import LeaderAction, Side, SignalClass
 from schemas.signals import Signal
 from schemas.system import Alert
 
@@ -133,7 +133,7 @@ def _leader_event(signal: Signal, sequence: int, meta: Meta) -> LeaderEvent:
         event_id=derive_id("leader-event", signal.strategy, signal.signal_id),
         leader=signal.strategy,
         sequence=sequence,
-        action="entry",
+        action=LeaderAction.ENTRY,
         instrument=signal.instrument,
         side=signal.side,
         signal_class=signal.signal_class,

@@ -13,8 +13,9 @@ import pytest
 
 from processors.account import risk
 from processors.account.gate import CHECKS, _ranked
-from processors.account.params import AccountParams, SubscriptionParams
+from processors.account.params import AccountParams
 from processors.account.risk import Proposal, RiskCheck
+from processors.copying.params import SubscriptionParams
 from processors.registry import discover
 from schemas.reasons import RefusalReason
 from tests.processors.account.world import START, leader_event

@@ -151,8 +151,7 @@ def test_killed_workers_and_a_killed_broker_are_started_again(folder: Path) -> N
         os.kill(json.loads((folder / "broker" / "node-1" / "pid.json").read_text())["pid"], signal.SIGKILL)
         until(lambda: "the broker answers again" in run.said, "the broker is back")
         until(lambda: traded(run, before.fills + 2), "it trades on")
-        after = look(run)
-        assert before.signals < after.signals
+        until(lambda: before.signals < look(run).signals, "it signals on")
         assert run.process.poll() is None
         run.kill()
 
@@ -169,15 +168,15 @@ def test_the_old_configuration_mends_it_and_a_clean_stop_allows_the_new(folder: 
     configuration(folder)
     with start(folder) as run:
         run.wait_running()
+        fills = look(run).fills
+        until(lambda: traded(run, fills + 2), "it trades on")
         known = look(run)
-        until(lambda: traded(run, known.fills + 2), "it trades on")
         assert run.end()["parked"] == 0
     configuration(folder, rsi_low=41)
-    with start(folder, "--for", "2s") as run:
+    with start(folder) as run:
         run.wait_running()
-        after = look(run)
-        assert known.signals < after.signals
-        assert run.summary()["parked"] == 0
+        until(lambda: known.signals < look(run).signals, "the new configuration signals")
+        assert run.end()["parked"] == 0
 
 
 def test_another_feed_is_refused_and_reset_mends_it(folder: Path) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from processors.account.params import (
-    AccountParams,
+from processors.account.params import AccountParams, parse_account_params
+from processors.copying.params import (
     LimitEntry,
     ParamsError,
     PercentDistance,
     SubscriptionParams,
-    parse_account_params,
     parse_subscription_params,
 )
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from processors.account.ledger import Valuation
 from processors.account.money import ZERO, money_context
-from processors.account.params import AccountParams, AtrDistance, PercentDistance, SubscriptionParams
+from processors.account.params import AccountParams
 from processors.account.protection import Levels, levels
 from processors.account.sizing import Sized, size_entry
+from processors.copying.params import AtrDistance, PercentDistance, SubscriptionParams
 from schemas.market import Mark
 from schemas.reasons import RefusalReason, Side
 from tests.processors.account.world import BTC, instrument

@@ -7,9 +7,10 @@ from typing import Any
 from processors.account.processor import AccountProcessor
 from processors.account.state import Account, Holding, State, holding_key
 from processors.protocols import Meta, Out
-from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.accounts import AccountChanged, Command, InstrumentChanged, SubscriptionChanged
 from schemas.codec import encode
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.market import Clock, Mark, Marks
 from schemas.orders import CancelOrder, Order
 from schemas.reasons import Leg, ReportKind, Side, SignalClass

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from processors.leader.processor import REMEMBERED, LeaderProcessor, LeaderState
 from processors.protocols import ALL, Meta, Out
-from schemas.accounts import LeaderEvent
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.market import Clock
 from schemas.reasons import Side, SignalClass
 from schemas.signals import Signal
