@@ -7,7 +7,8 @@ Entry points: `SizeRequest`, `SizeMode`.
 2. `follows` says what it copies: "change" (each of the leader's trades makes one of ours) or "position" (ours is
    brought to a target after each of the leader's trades). InverseSize chooses in its settings, hence a function of
    them.
-3. `needs` names what the leader's event must carry; without it the copy is skipped (NO_LEADER_SIZE, ...).
+3. `needs` names what the leader's event must carry; without it the copy is skipped (NO_LEADER_SIZE, ...). Under
+   settings that follow the position, the position takes the place of the size (`processors.copying.sizing.needs_of`).
 4. The ratio multiplies every mode.
 """
 
@@ -44,7 +45,8 @@ class SizeRequest:
 class SizeMode(Protocol):
     """One way to size a copy.
 
-    name: the `kind` of its settings. opposite: trades against the leader. share: how a reduction of the leader is
+    name: the `kind` of its settings. opposite: trades against the leader: whoever follows the change turns the side;
+    a wish for a position has its own sign already. share: how a reduction of the leader is
     followed: False: by the same rule as an increase; True: by the leader's share of its position (reduced / before).
     """
 
