@@ -53,6 +53,7 @@ class RefusalReason(StrEnum):
     NO_LEADER_EQUITY = "no_leader_equity"
     ACCUMULATED = "accumulated"
     IN_LINE = "in_line"
+    SUPERSEDED = "superseded"
     EXISTING_NOT_COPIED = "existing_not_copied"
     CYCLE = "cycle"
     NO_PROTECTION_CHANGE = "no_protection_change"

@@ -1,6 +1,6 @@
 """Books fills into positions and money, and values them at marks.
 
-Entry points: `book`, `mark_price`, `unrealized`, `value`, `Valuation`.
+Entry points: `book`, `exposure_of`, `profit_of`, `mark_price`, `unrealized`, `value`, `Valuation`.
 
 1. A position is the sum of its signed fills; its cost is kept, not its average price, so that a position that went
    from flat to flat has realised exactly what its fills paid and received.
@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from processors.account.money import FINEST, ZERO
-from processors.account.state import Account, Holding, State
+from processors.account.state import Account, Holding, State, Subscription
 from schemas.reasons import Leg, Side
 
 
@@ -57,6 +57,28 @@ def unrealized(state: State, holding: Holding) -> Decimal:
     if price is None:
         return ZERO
     return (price * holding.size - holding.cost) * holding.contract_size
+
+
+def profit_of(state: State, subscription: Subscription) -> Decimal:
+    """Return realised and unrealised P&L of a subscription after fees, since it began."""
+    account = state.ledger.accounts.get(subscription.account)
+    total = ZERO
+    if account is not None:
+        for holding in account.holdings.values():
+            if holding.subscription == subscription.subscription:
+                total += holding.realized - holding.fees + unrealized(state, holding)
+    return total
+
+
+def exposure_of(account: Account, holding: Holding) -> Decimal:
+    """Return the signed size of a holding with its entries in flight."""
+    size = holding.size
+    for order_id in holding.entries:
+        order = account.orders[order_id]
+        if not order.over:
+            rest = order.size - order.filled
+            size += rest if order.side is Side.BUY else -rest
+    return size
 
 
 class Valuation(NamedTuple):

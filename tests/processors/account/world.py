@@ -183,7 +183,8 @@ class World:
         assert self.processor.encode(self.state) == data
 
     def _said(self, kind: type, outs: Sequence[Out] | None) -> list[Any]:
-        return [out.value for out in (self.last if outs is None else outs) if isinstance(out.value, kind)]
+        found = self.last if outs is None else outs  # what goes to the statistics is said elsewhere too
+        return [out.value for out in found if isinstance(out.value, kind) and out.topic != "copy-results"]
 
     def orders(self, outs: Sequence[Out] | None = None) -> list[Order]:
         return self._said(Order, outs)
