@@ -6,20 +6,43 @@ Entry points: `SubscriptionParams`, `parse_subscription_params`, `ParamsError`.
 2. `None` switches a limit off. Nothing else does: zero is a number, not "off".
 3. A position is never opened without a stop-loss and a take-profit, so neither has an off.
 4. Settings are inherited field by field (settings.py); every field here is one unit of inheritance.
+5. Contradictions are found here, those of an instrument's override too: what was accepted never fails later.
 """
 
+import re
+from collections.abc import Iterator
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False, max_digits=28)]
-Fraction = Annotated[Decimal, Field(gt=0, lt=1, allow_inf_nan=False)]
-Ratio = Annotated[Decimal, Field(gt=0, le=1_000, allow_inf_nan=False)]
-Bps = Annotated[Decimal, Field(ge=0, le=10_000, allow_inf_nan=False)]
-Milliseconds = Annotated[int, Field(gt=0, le=31_536_000_000)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Hour = Annotated[int, Field(ge=0, le=24)]
+_INSTRUMENT = re.compile(r"[a-z][a-z0-9_-]*:\S+")
+
+
+def _instrument(text: str) -> str:
+    if _INSTRUMENT.fullmatch(text) is None:
+        raise ValueError("an instrument must look like venue:SYMBOL, for example binanceusdm:BTC/USDT:USDT")
+    return text
+
+
+def _not_a_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_not_a_flag)]
+Number = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=28, decimal_places=18)]
+Money = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Ratio = Annotated[Number, Field(gt=0, le=1_000)]
+Bps = Annotated[Number, Field(ge=0, le=10_000)]
+Instrument = Annotated[str, AfterValidator(_instrument)]
+Milliseconds = Annotated[Integer, Field(gt=0, le=31_536_000_000)]
+Count = Annotated[Integer, Field(ge=1, le=1_000_000)]
+Hour = Annotated[Integer, Field(ge=0, le=24)]
 ErrorKind = Literal["rejected", "insufficient_margin", "protection_lost", "not_closed", "expired"]
 
 
@@ -40,7 +63,7 @@ class AtrDistance(Params):
     """A distance from the entry price as a multiple of the average true range that the leader's event carries."""
 
     kind: Literal["atr"] = "atr"
-    multiple: Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)] = Decimal(2)
+    multiple: Annotated[Number, Field(gt=0, le=100)] = Decimal(2)
 
 
 class LeaderDistance(Params):
@@ -66,7 +89,7 @@ class LimitEntry(Params):
     """
 
     kind: Literal["limit"] = "limit"
-    offset_bps: Annotated[Decimal, Field(gt=-5_000, lt=5_000, allow_inf_nan=False)] = Decimal(0)
+    offset_bps: Annotated[Number, Field(gt=-5_000, lt=5_000)] = Decimal(0)
 
 
 Entry = Annotated[MarketEntry | LimitEntry, Field(discriminator="kind")]
@@ -108,7 +131,7 @@ class BalancePercentSize(Params):
     """This fraction of own equity (or of `capital`) as notional, times the ratio."""
 
     kind: Literal["balance_percent"] = "balance_percent"
-    fraction: Annotated[Decimal, Field(gt=0, le=10, allow_inf_nan=False)]
+    fraction: Annotated[Number, Field(gt=0, le=10)]
 
 
 class Tier(Params):
@@ -174,29 +197,33 @@ class Slippage(Params):
     """How much worse than the leader's price the touch may be; a limit of None is off, both apply if both are set."""
 
     bps: Bps | None = None
-    ticks: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    ticks: Annotated[Integer, Field(ge=0, le=1_000_000)] | None = None
 
 
 class Condition(Params):
     """Entries are copied only while all of these hold; None: does not matter.
 
-    min_leader_pnl: the leader's realised P&L at its own prices. min_leader_win_rate: after `min_leader_trades` closed
-    trades at least. from_hour, to_hour: UTC hours of log time, from inclusive, to exclusive; may wrap midnight.
+    min_leader_pnl: the leader's realised P&L at its own prices. min_leader_win_rate: asked once the leader has closed
+    `min_leader_trades`. from_hour, to_hour: UTC hours of log time, from inclusive, to exclusive; may wrap midnight.
     """
 
-    min_leader_pnl: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
-    min_leader_win_rate: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
-    min_leader_trades: Annotated[int, Field(ge=0)] = 0
+    min_leader_pnl: Number | None = None
+    min_leader_win_rate: Annotated[Number, Field(ge=0, le=1)] | None = None
+    min_leader_trades: Annotated[Integer, Field(ge=0)] = 0
     from_hour: Hour | None = None
     to_hour: Hour | None = None
     sides: Literal["both", "long", "short"] = "both"
 
     @model_validator(mode="after")
-    def _hours_go_together(self) -> Self:
+    def _parts_go_together(self) -> Self:
+        if self.min_leader_trades > 0 and self.min_leader_win_rate is None:
+            raise ValueError("min_leader_trades says nothing without min_leader_win_rate")
         if (self.from_hour is None) != (self.to_hour is None):
             raise ValueError("from_hour and to_hour go together")
         if self.from_hour is not None and self.from_hour == self.to_hour:
             raise ValueError("from_hour and to_hour must differ")
+        if self.from_hour == 24:
+            raise ValueError("from_hour: 24 is only an end; a day begins at 0")
         return self
 
 
@@ -208,7 +235,7 @@ class DriftRepair(Params):
     """
 
     policy: Literal["off", "alert", "next_event", "now"] = "alert"
-    tolerance: Annotated[Decimal, Field(ge=0, le=10, allow_inf_nan=False)] = Decimal("0.05")
+    tolerance: Annotated[Number, Field(ge=0, le=10)] = Decimal("0.05")
     interval_ms: Milliseconds = 60_000
 
 
@@ -223,6 +250,11 @@ class InstrumentOverride(Params):
     take_profit: Distance | None = None
     entry_slippage: Slippage | None = None
     exit_slippage: Slippage | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ: name -> value."""
+        return {name: value for name, value in self.__dict__.items() if value is not None}
 
 
 class SubscriptionParams(Params):
@@ -272,16 +304,16 @@ class SubscriptionParams(Params):
     max_day_orders: Count | None = None
     max_day_loss: Money | None = None
     max_open_trades: Count | None = None
-    instruments: dict[str, InstrumentOverride] = {}
-    symbol_map: dict[str, str] = {}
-    whitelist: tuple[str, ...] | None = None
-    blacklist: tuple[str, ...] = ()
+    instruments: dict[Instrument, InstrumentOverride] = {}
+    symbol_map: dict[Instrument, Instrument] = {}
+    whitelist: tuple[Instrument, ...] | None = None
+    blacklist: tuple[Instrument, ...] = ()
     condition: Condition = Condition()
     notify_only: bool = False
     copy_existing: Literal["yes", "no", "ask"] = "no"
     max_signal_age_ms: Milliseconds | None = 10_000
     max_exit_age_ms: Milliseconds | None = None
-    max_price_drift_bps: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = Decimal(50)
+    max_price_drift_bps: Annotated[Number, Field(ge=0)] | None = Decimal(50)
     entry_slippage: Slippage = Slippage()
     exit_slippage: Slippage = Slippage()
     stop_loss: Distance = PercentDistance(fraction=Decimal("0.03"))
@@ -291,7 +323,7 @@ class SubscriptionParams(Params):
     follow_protection: bool = True
     order: Entry = MarketEntry()
     order_ttl_ms: Milliseconds = 5_000
-    leverage: Annotated[int, Field(ge=1, le=125)] | Literal["leader"] | None = None
+    leverage: Annotated[Integer, Field(ge=1, le=125)] | Literal["leader"] | None = None
     margin_mode: Literal["cross", "isolated", "leader"] | None = None
     opposite: Literal["close", "ignore", "reverse"] = "close"
     allow_second_entry: bool = False
@@ -304,26 +336,73 @@ class SubscriptionParams(Params):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        both = sorted(set(self.whitelist or ()) & set(self.blacklist))
-        if both:
-            raise ValueError(f"whitelist and blacklist both name {', '.join(both)}")
-        if self.whitelist is not None and not self.whitelist:
-            raise ValueError("whitelist: names nothing, so nothing would be copied; leave it out to allow everything")
-        small, large = self.max_order_notional, self.max_position_notional
-        if small is not None and large is not None and small > large:
-            raise ValueError("max_order_notional is above max_position_notional, so it can never be reached")
-        if isinstance(self.size, MirrorSize) and self.below_minimum == "accumulate":
-            raise ValueError("below_minimum: accumulate contradicts size mirror, which counts the whole position")
-        if len(set(self.symbol_map.values())) != len(self.symbol_map):
-            raise ValueError("symbol_map: two of the leader's instruments map to one of ours")
+        found = [*_lists(self), *_amounts(self, "")]
+        if not found:  # an override inherits what is wrong already
+            for instrument, override in self.instruments.items():
+                merged = self.model_copy(update=override.changes)
+                for fields, text in _amounts(merged, f"instruments.{instrument}: "):
+                    inherited = set(fields) - set(override.changes)
+                    found.append((("instruments", *inherited), text))
+        if found:
+            fields = sorted({field for fields, _ in found for field in fields})
+            text = "; ".join(text for _, text in found)
+            raise PydanticCustomError("contradiction", "{text}", {"text": text, "fields": fields})
         return self
 
 
+Contradiction = tuple[tuple[str, ...], str]
+"""Fields that contradict each other, and what is wrong."""
+
+
+def _lists(params: SubscriptionParams) -> Iterator[Contradiction]:
+    both = sorted(set(params.whitelist or ()) & set(params.blacklist))
+    if both:
+        yield ("whitelist", "blacklist"), f"whitelist and blacklist both name {', '.join(both)}"
+    if params.whitelist is not None and not params.whitelist:
+        yield (
+            ("whitelist",),
+            "whitelist: names nothing, so nothing would be copied; leave it out to allow everything",
+        )
+    leaders: dict[str, list[str]] = {}
+    for leader_instrument, own in sorted(params.symbol_map.items()):
+        leaders.setdefault(own, []).append(leader_instrument)
+    for own, several in leaders.items():
+        if len(several) > 1:
+            names = " and ".join(several)
+            yield ("symbol_map",), f"symbol_map: two of the leader's instruments map to {own}, one of ours: {names}"
+
+
+def _amounts(params: SubscriptionParams, where: str) -> Iterator[Contradiction]:
+    small, large = params.max_order_notional, params.max_position_notional
+    if small is not None and large is not None and small > large:
+        fields = ("max_order_notional", "max_position_notional")
+        yield (
+            fields,
+            f"{where}max_order_notional {small} is above max_position_notional {large}, so it can never be reached",
+        )
+    follows_position = isinstance(params.size, MirrorSize) or (
+        isinstance(params.size, InverseSize) and params.size.follows == "position"
+    )
+    if follows_position and params.below_minimum == "accumulate":
+        yield (
+            ("below_minimum", "size"),
+            f"{where}below_minimum: accumulate contradicts size {params.size.kind}, which counts the whole position",
+        )
+
+
 class ParamsError(ValueError):
-    """Settings cannot be used; the text names every wrong field with its path."""
+    """Settings cannot be used; the text names every wrong field with its path.
+
+    `fields`: the settings that are wrong or contradict each other, sorted; without those within them.
+    """
+
+    def __init__(self, text: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.fields = fields
 
 
 P = TypeVar("P", bound=Params)
+_ALTERNATIVES = ("function-", "literal[")  # what pydantic adds to a path for each alternative of a union
 
 
 def parse(model: type[P], settings: dict[str, Any], where: str) -> P:
@@ -331,8 +410,20 @@ def parse(model: type[P], settings: dict[str, Any], where: str) -> P:
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        lines = [f"{'.'.join((where, *map(str, item['loc'])))}: {item['msg']}" for item in error.errors()]
-        raise ParamsError("; ".join(lines)) from error
+        lines, fields = [], set()
+        for item in error.errors():
+            path = tuple(part for part in map(str, item["loc"]) if not part.startswith(_ALTERNATIVES))
+            text = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                text = _unknown(path, model)
+            fields.update(item.get("ctx", {}).get("fields", path[:1]))
+            lines.append(f"{'.'.join((where, *path))}: {text}")
+        raise ParamsError("; ".join(lines), tuple(sorted(fields))) from error
+
+
+def _unknown(path: tuple[str, ...], model: type[Params]) -> str:
+    near = get_close_matches(path[0], model.model_fields, n=1, cutoff=0.75) if len(path) == 1 else []
+    return f"no such setting; did you mean {near[0]}?" if near else "no such setting"
 
 
 def parse_subscription_params(settings: dict[str, Any], where: str = "settings") -> SubscriptionParams:
