@@ -228,7 +228,7 @@ class TradeError(Message, frozen=True, kw_only=True, tag="trade_error"):
 class FollowerState(Message, frozen=True, kw_only=True, tag="follower_state"):
     """A subscription as the account role has it, told when it changes (not on every mark).
 
-    `settings`: the resolved settings as JSON, `origins`: field -> leader | group | subscription | product.
+    `settings`: what is not the product's own, as JSON; `origins`: field -> leader | group | subscription.
     halted: it has open trade errors. `existing`: what is done about positions the leader held before.
     """
 

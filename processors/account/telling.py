@@ -12,6 +12,7 @@ from processors.account.gate import order_id_of
 from processors.account.ledger import mark_price, unrealized
 from processors.account.money import BPS, ONE, ZERO, tidy
 from processors.account.state import Account, Holding, State, Subscription, Tracked
+from processors.copying.settings import PRODUCT
 from processors.protocols import Out
 from schemas.ids import derive_id
 from schemas.leaders import LeaderEvent, LeaderStateChanged
@@ -201,6 +202,7 @@ def position_changed(state: State, account: Account, holding: Holding, now_ms: i
 def follower_state(state: State, subscription: Subscription, now_ms: int) -> list[Out]:
     """Return a subscription as it stands, with the origin of each setting."""
     resolved = state.resolve(subscription.levels, subscription.subscription)
+    said = {field: origin for field, origin in resolved.origins.items() if origin != PRODUCT}
     told = FollowerState(
         now_ms=now_ms,
         subscription=subscription.subscription,
@@ -208,8 +210,8 @@ def follower_state(state: State, subscription: Subscription, now_ms: int) -> lis
         leader=subscription.leader,
         status=subscription.status,
         halted=bool(subscription.errors),
-        settings=resolved.params.model_dump(mode="json"),
-        origins=resolved.origins,
+        settings=resolved.params.model_dump(mode="json", include=set(said)),
+        origins=said,
         group=subscription.group,
         existing=subscription.existing,
     )

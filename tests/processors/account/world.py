@@ -13,7 +13,7 @@ from schemas.ids import derive_id
 from schemas.leaders import LeaderEvent
 from schemas.market import Clock, Mark, Marks
 from schemas.orders import CancelOrder, Order
-from schemas.reasons import Leg, ReportKind, Side, SignalClass
+from schemas.reasons import LeaderAction, Leg, ReportKind, Side, SignalClass
 from schemas.status import AccountState, Fill, OrderStatus, Outcome, PositionChanged, VenueReport
 from schemas.system import Alert
 
@@ -78,11 +78,12 @@ def leader_event(
     cause = fields.pop("cause", f"signal-{leader}-{sequence}")
     values: dict[str, Any] = {
         "event_id": derive_id("leader-event", leader, cause),
-        "action": "entry",
+        "action": LeaderAction.ENTRY,
         "signal_class": SignalClass.BUY if side is Side.BUY else SignalClass.SELL,
         "strength": 0.8,
         "event_ms": now_ms,
     }
+    values["action"] = LeaderAction(fields.pop("action", values["action"]))
     return LeaderEvent(
         now_ms=now_ms,
         leader=leader,
