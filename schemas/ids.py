@@ -8,9 +8,8 @@ def derive_id(kind: str, *fields: object) -> str:
 
     BLAKE2b-128 over length-prefixed UTF-8 text of each field, so ("a", "bc") and ("ab", "c") differ.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    parts: list[bytes] = []
     for field in (kind, *fields):
         text = str(field).encode()
-        digest.update(len(text).to_bytes(4, "big"))
-        digest.update(text)
-    return digest.hexdigest()
+        parts += (len(text).to_bytes(4, "big"), text)
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()

@@ -157,7 +157,8 @@ class CopyCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     """What a leader event became for a subscription (design law 12).
 
-    Exactly one terminal outcome per (event_id, subscription); `pending` may come before it.
+    Exactly one terminal outcome per (event_id, subscription). Pending is an order that names the event (`event_id`) and
+    is not over; a `pending` outcome is told only while there is no order yet.
     `outcome_id` = derive_id("outcome", event_id, subscription, "pending" | "terminal").
     reduced: numbers say wanted, size, limit and limit_value. skipped: reason and the numbers that decided.
     failed: `message` are the venue's words, `error_id` the trade error if it halted the subscription.

@@ -60,7 +60,7 @@ def copy(
     if have != ZERO and (have > ZERO) != (side is Side.BUY):  # it missed the leader's exit: close, then enter
         return close(state, account, holding, event.cause, event, True, now_ms, told=told)
     want = Want(side, holding.instrument)
-    return enter(state, account, subscription, holding, event, want, now_ms, told=told)
+    return enter(state, account, subscription, holding, event, want, now_ms)
 
 
 def bring(
@@ -86,7 +86,7 @@ def bring(
             subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.ENTRY, holding.instrument
         )
     want = Want(Side.BUY if target > ZERO else Side.SELL, holding.instrument, missing_size)
-    return enter(state, account, subscription, holding, event, want, now_ms, told=told)
+    return enter(state, account, subscription, holding, event, want, now_ms)
 
 
 def go_on(state: State, account: Account, holding: Holding, now_ms: int) -> list[Out]:

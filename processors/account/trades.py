@@ -52,11 +52,10 @@ def enter(
     want: Want,
     now_ms: int,
     after_exit: bool = False,
-    told: bool = False,
 ) -> list[Out]:
-    """Send an entry through the gate.
+    """Send an entry through the gate; the order that names the event is its pending outcome.
 
-    after_exit: the position was closed for this event, now it is reversed. told: the event's pending outcome was told.
+    after_exit: the position was closed for this event, now it is reversed.
     """
     result = propose_entry(state, account, subscription, holding, event, want, now_ms)
     if isinstance(result, Approved) and result.order.order_id in account.orders:
@@ -80,16 +79,6 @@ def enter(
     if order.kind == "limit":
         insort(state.ledger.resting, (order.not_after_ms, account.account, order.order_id))
     state.report_later(account)
-    if not after_exit and not told:
-        outs += telling.outcome(
-            event,
-            account.account,
-            subscription.subscription,
-            OutcomeState.PENDING,
-            now_ms,
-            order.order_id,
-            instrument=want.instrument,
-        )
     return outs
 
 
@@ -170,8 +159,9 @@ def close(
     """
     holding.closing = Closing(cause, event, reverse, [], leave, after)
     keep(account, holding)
-    outs: list[Out] = []
-    if event is not None and not told:
+    outs = move_position(account, holding, PositionEvent.EXIT_SENT, now_ms)
+    waited = _working_entries(account, holding)
+    if waited and event is not None and not told:  # else its exits say that it is pending
         first = order_id_of(cause, account.account, holding.subscription, holding.instrument, Leg.EXIT)
         outs += telling.outcome(
             event,
@@ -180,10 +170,9 @@ def close(
             OutcomeState.PENDING,
             now_ms,
             first,
+            message="waits for the end of entries in flight",
             instrument=holding.instrument,
         )
-    outs += move_position(account, holding, PositionEvent.EXIT_SENT, now_ms)
-    waited = _working_entries(account, holding)
     for order in waited:
         if leave == ZERO or order.limit_price is not None:
             outs += ask_cancel(account, order, "opposite", cause, now_ms)
