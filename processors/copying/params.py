@@ -344,9 +344,9 @@ class SubscriptionParams(Params):
                     inherited = set(fields) - set(override.changes)
                     found.append((("instruments", *inherited), text))
         if found:
-            fields = sorted({field for fields, _ in found for field in fields})
+            named = sorted({field for fields, _ in found for field in fields})
             text = "; ".join(text for _, text in found)
-            raise PydanticCustomError("contradiction", "{text}", {"text": text, "fields": fields})
+            raise PydanticCustomError("contradiction", "{text}", {"text": text, "fields": named})
         return self
 
 
