@@ -9,13 +9,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from executors import lifecycle
 from executors.protocols import Executor, VenueEvent, client_order_id
-from executors.rows import OrderRow
+from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, Claim, Record, Store
 from schemas import codec
+from schemas.orders import ChangeProtection
 from schemas.reasons import Leg, ReportKind
 from schemas.status import VenueReport
 from schemas.system import Alert
@@ -39,6 +41,34 @@ def alert_record(kind: str, severity: str, text: str, now_ms: int, **numbers: ob
         numbers={name: str(value) for name, value in numbers.items()},
     )
     return ("alerts", alert.source, codec.encode(alert))
+
+
+def leg_price(leg: OrderRow, wanted: Triggers) -> Decimal | None:
+    """Return what is asked for this leg."""
+    return wanted.stop_loss if leg.leg is Leg.STOP_LOSS else wanted.take_profit
+
+
+def unchanged_record(leg: OrderRow, now_ms: int) -> Record:
+    """Return the report of a leg that has ended: a change of its trigger price came too late."""
+    text = "the leg has ended: its trigger price cannot be changed any more"
+    return report_record(leg.report(ReportKind.REJECTED, now_ms, code="not_resting", message=text))
+
+
+class LateChange:
+    """What is told of new trigger prices for an order that is not in memory: its bracket has ended, or never was."""
+
+    def __init__(self, message: ChangeProtection, now_ms: int) -> None:
+        self._message, self._now_ms = message, now_ms
+
+    def __call__(self, row: OrderRow | None) -> list[Record]:
+        """Return the records, given the stored row."""
+        message = self._message
+        if row is None or row.leg is not Leg.ENTRY or row.order.protection is None:
+            text = f"new trigger prices name order {message.order_id}, which is no entry with protection"
+            return [alert_record("protection_unknown", "warning", text, self._now_ms)]
+        wanted = Triggers(message.stop_loss, message.take_profit)
+        legs = rows_of(row.order, row.partition, row.sequence, row.state)[1:]
+        return [unchanged_record(leg, self._now_ms) for leg in legs if leg_price(leg, wanted) is not None]
 
 
 class Partition:
@@ -91,6 +121,9 @@ class Partition:
         group = [row] if row.leg is Leg.EXIT else self.bracket(row.entry_order_id) or [row]
         if any(member.state not in lifecycle.TERMINAL for member in group):
             return
+        if group[0].change is not None:
+            self.tell_unchanged(changes, group[0], group[0].change)
+            self.settle_change(changes, group[0])
         for member in group:
             member.live = False
             changes.touch(member)
@@ -165,6 +198,27 @@ class Partition:
         self.forget_done(row, changes)
         self.wake(row.account)
 
+    # ---- new trigger prices
+
+    def settle_change(self, changes: Changes, entry: OrderRow) -> None:
+        """Nothing is asked for any more."""
+        entry.change, entry.change_at = None, 0.0
+        changes.protection[entry.order_id] = None
+
+    def take_change(self, changes: Changes, entry: OrderRow) -> None:
+        """The entry is not sent yet: it will bring the protection asked for."""
+        if entry.change is not None:
+            for row in self.bracket(entry.order_id):
+                row.protect(entry.change)
+                changes.touch(row)
+            self.settle_change(changes, entry)
+
+    def tell_unchanged(self, changes: Changes, entry: OrderRow, wanted: Triggers) -> None:
+        """Report the legs that a change came too late for."""
+        for leg in self.bracket(entry.order_id)[1:]:
+            if leg.state in lifecycle.TERMINAL and leg_price(leg, wanted) is not None:
+                changes.records.append(unchanged_record(leg, self.now_ms()))
+
     # ---- booking
 
     async def book(self, executor: Executor, events: Sequence[VenueEvent], cursor: bool = True) -> None:
@@ -223,9 +277,12 @@ class Partition:
     def place(self, changes: Changes, row: OrderRow, venue_order_id: str, event: VenueEvent | None = None) -> None:
         """The venue has the order (or has re-sized a leg)."""
         size = row.size if event is None or not row.is_leg else event.size
+        moved = event is not None and row.is_leg and event.trigger_price not in (None, row.trigger_price)
+        if moved and event is not None:
+            self._move_trigger(changes, row, event.trigger_price)
         state = lifecycle.move(row.state, "placed")
         if state is None:
-            if row.state not in lifecycle.AT_VENUE or row.size == size:
+            if row.state not in lifecycle.AT_VENUE or (row.size == size and not moved):
                 return
         else:
             if row.is_leg:
@@ -236,6 +293,12 @@ class Partition:
         fields: dict[str, Any] = {} if event is None else {"venue_ms": event.venue_ms, "price": event.price}
         self.tell(changes, row, ReportKind.ACCEPTED, **fields)
         self.wake(row.account)
+
+    def _move_trigger(self, changes: Changes, leg: OrderRow, price: Decimal | None) -> None:
+        is_stop = leg.leg is Leg.STOP_LOSS
+        for row in self.bracket(leg.entry_order_id) or [leg]:
+            row.protect(Triggers(price if is_stop else None, None if is_stop else price))
+            changes.touch(row)
 
     def _book_fill(self, changes: Changes, row: OrderRow, event: VenueEvent) -> None:
         if event.trade_id in row.trade_ids:

@@ -11,9 +11,12 @@ its contract.
    a signed order, or the lease epoch for the paper venue). "Not found" proves absence only after it.
 4. `reports` gives every event of the partition's accounts at least once, in an order whose numbers rise, from any
    number it has given before; the engine books events and the last number in one transaction.
+5. New trigger prices are told by `reports` as accepted, with the new `trigger_price`, for each leg that rests. A leg
+   that has fired is left to its work.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
 from typing import Literal, Protocol
 
 import msgspec
@@ -30,6 +33,8 @@ __all__ = [
     "CancelResult",
     "Executor",
     "Found",
+    "ProtectionRequest",
+    "ProtectionResult",
     "QueryResult",
     "Rejected",
     "SubmitResult",
@@ -48,7 +53,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One signed try to place an order; committed to the store before it is sent.
 
     `partition` and `epoch` name the lease under which it is sent. `prepared_ms` is log time and the timestamp to sign.
-    The leg client ids are those of `order.protection`, for venues that take it with the entry.
+    The leg client ids are those of `order.protection`, for venues that take it with the entry. `closes_client_id` is
+    that of the entry whose position an exit closes, as far as it is known.
     """
 
     client_order_id: str
@@ -60,6 +66,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     stop_loss_client_id: str = ""
     take_profit_client_id: str = ""
+    closes_client_id: str = ""
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +76,22 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     client_order_id: str
     venue_order_id: str
+    partition: int
+    epoch: int
+    sent_ms: int
+
+
+class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """New trigger prices for the legs of an entry, or for the protection it will bring; None leaves one as it is."""
+
+    account: str
+    instrument: str
+    client_order_id: str
+    venue_order_id: str
+    stop_loss_client_id: str
+    take_profit_client_id: str
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
     partition: int
     epoch: int
     sent_ms: int
@@ -113,6 +136,7 @@ class Absent(msgspec.Struct, frozen=True):
 
 SubmitResult = Accepted | Rejected | Unknown
 CancelResult = Accepted | Rejected | Unknown
+ProtectionResult = Accepted | Rejected | Unknown
 QueryResult = Found | Absent | Unknown
 
 
@@ -148,6 +172,14 @@ class Executor(Protocol):
 
     async def cancel(self, request: CancelRequest) -> CancelResult:
         """Ask the venue to cancel; `Rejected`: nothing rests under that id (any more). Repeating is harmless."""
+        ...
+
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        """Ask the venue for new trigger prices. Repeating is harmless.
+
+        `Rejected` with code `not_resting`: none of the legs in question rests (any more), nor will; with any other
+        code: the venue proves that it keeps the old prices.
+        """
         ...
 
     async def query(self, attempt: Attempt) -> QueryResult:

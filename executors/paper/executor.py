@@ -27,6 +27,8 @@ from executors.protocols import (
     CancelRequest,
     CancelResult,
     Found,
+    ProtectionRequest,
+    ProtectionResult,
     QueryResult,
     Rejected,
     SubmitResult,
@@ -152,6 +154,15 @@ class PaperExecutor:
             return Rejected("not_resting", "nothing rests under this client order id")
         await self._write(request.partition, shard)
         return Accepted(pricing.venue_order_id(request.client_order_id), request.client_order_id)
+
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        """Take new trigger prices into the venue and its journal."""
+        shard = self._shard(request.partition, request.epoch)
+        client_id = request.client_order_id
+        if not shard.core.change_protection(client_id, request.stop_loss, request.take_profit, request.sent_ms):
+            return Rejected("not_resting", "no leg of this entry rests, nor will one")
+        await self._write(request.partition, shard)
+        return Accepted(pricing.venue_order_id(client_id), client_id)
 
     async def query(self, attempt: Attempt) -> QueryResult:
         """Look an order up in the journal."""
@@ -323,4 +334,5 @@ def venue_order(attempt: Attempt) -> VenueOrder:
         reduce_only=order.reduce_only or order.leg is Leg.EXIT,
         expires_ms=order.not_after_ms if order.leg is Leg.ENTRY and order.kind == "market" else None,
         bracket=bracket,
+        closes=attempt.closes_client_id,
     )

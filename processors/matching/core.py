@@ -1,8 +1,8 @@
 """The matching core of the paper venue and of backtests: orders + market data -> fills. Pure.
 
 Entry points: `MatchingCore(params)`; `.submit(order, sent_ms)`, `.cancel(client_order_id, sent_ms)`,
-`.change_protection(entry, stop_loss, take_profit, sent_ms)`, `.apply(lane, message)`, `.drain() -> Changes`, `.snapshot()`, `MatchingCore.restore(params, snapshot)`, `encode`,
-`decode`.
+`.change_protection(entry, stop_loss, take_profit, sent_ms)`, `.apply(lane, message)`, `.drain() -> Changes`,
+`.snapshot()`, `MatchingCore.restore(params, snapshot)`, `encode`, `decode`.
 
 1. Time is market time: the largest `now_ms` of a lane (one ordered stream of market data). An order or a cancel acts
    on the first event of its instrument's lane at or after its arrival, and arrival lies above the lane's time when it
@@ -130,7 +130,8 @@ class MatchingCore:
         Returns False if there is no leg left to change; asking again for what is asked for already changes nothing.
         """
         order = self.orders.get(entry)
-        targets = [leg for leg in self._legs(entry) if leg.state == "resting"]
+        prices = {"stop_loss": stop_loss, "take_profit": take_profit}
+        targets = [leg for leg in self._legs(entry) if leg.state == "resting" and prices[leg.kind] is not None]
         if order is not None and order.fills == 0 and order.bracket is not None:
             targets = [order]
         delay = pricing.delay_ms(self.params.cancel_latency, self.params.seed, "change", entry)

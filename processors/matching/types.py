@@ -49,8 +49,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
 
     `group` bounds reduce-only orders: they never close more than their group's own position (the group is the
     subscription). `expires_ms`: a market order that is not filled at this market time loses its rest. `entry` names
-    the entry of a bracket leg; `closes` the entry whose lot an order closes before all others. `changes` are new trigger
-    prices on their way. `rank` gives time priority.
+    the entry of a bracket leg; `closes` the entry whose lot an order closes before all others. `changes` are new
+    trigger prices on their way. `rank` gives time priority.
     """
 
     client_order_id: str

@@ -19,6 +19,8 @@ from executors.protocols import (
     CancelRequest,
     CancelResult,
     Found,
+    ProtectionRequest,
+    ProtectionResult,
     QueryResult,
     Rejected,
     SubmitResult,
@@ -30,7 +32,7 @@ from processors.matching.params import Latency
 from schemas import codec
 from schemas.ids import derive_id
 from schemas.market import Quote, Trade
-from schemas.orders import CancelOrder, Order, Protection
+from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
 from schemas.reasons import Leg, ReportKind, Side
 from schemas.status import VenueReport
 
@@ -123,6 +125,19 @@ def exit_of(entry: Order, name: str = "exit", size: str = "1", now_ms: int = 200
 def cancel_of(order_id: str, account: str = "acc-1", now_ms: int = 2000) -> CancelOrder:
     return CancelOrder(
         now_ms=now_ms, account=account, venue="paper", instrument=INSTRUMENT, order_id=order_id, cause="test"
+    )
+
+
+def protect(entry: Order, stop_loss: str = "", take_profit: str = "", now_ms: int = 2000) -> ChangeProtection:
+    return ChangeProtection(
+        now_ms=now_ms,
+        account=entry.account,
+        venue=entry.venue,
+        instrument=entry.instrument,
+        order_id=entry.order_id,
+        cause="test",
+        stop_loss=Decimal(stop_loss) if stop_loss else None,
+        take_profit=Decimal(take_profit) if take_profit else None,
     )
 
 
@@ -257,6 +272,10 @@ class FakeVenue:
     async def cancel(self, request: CancelRequest) -> CancelResult:
         self.requests.append(("cancel", request.client_order_id))
         return Rejected("-2011", "nothing rests here")
+
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        self.requests.append(("change", request.client_order_id))
+        return Rejected("not_resting", "this venue knows no legs")
 
     async def query(self, attempt: Attempt) -> QueryResult:
         self.requests.append(("query", attempt.client_order_id))
