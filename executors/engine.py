@@ -20,6 +20,7 @@ from executors import lifecycle
 from executors.account import AccountWorker, Timing
 from executors.errors import ExecutionError
 from executors.partition import LateChange, Partition, alert_record
+from executors.positions import tell_positions
 from executors.protocols import Executor
 from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, OutboxRow, Record, Store
@@ -115,7 +116,9 @@ class ExecutionEngine:
         self._next_offsets[partition] = claim.next_offset
         self._tasks[partition] = []
         for venue, executor in self._executors.items():
+            work.booked[venue] = cursors.get(venue, 0)
             self._spawn(partition, self._read_reports(work, executor, cursors.get(venue, 0)))
+            self._spawn(partition, tell_positions(work, executor, self._timing.look_again_s))
         for account in list(work.by_account):
             self._wake(partition, account)
         if rows:

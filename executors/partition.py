@@ -19,7 +19,7 @@ from executors.store import Changes, Claim, Record, Store
 from schemas import codec
 from schemas.orders import ChangeProtection
 from schemas.reasons import Leg, ReportKind
-from schemas.status import VenueReport
+from schemas.status import VenuePosition, VenueReport
 from schemas.system import Alert
 
 _ENDS = {ReportKind.CANCELLED: "cancel", ReportKind.EXPIRED: "expire", ReportKind.REJECTED: "reject"}
@@ -52,6 +52,12 @@ def unchanged_record(leg: OrderRow, now_ms: int) -> Record:
     """Return the report of a leg that has ended: a change of its trigger price came too late."""
     text = "the leg has ended: its trigger price cannot be changed any more"
     return report_record(leg.report(ReportKind.REJECTED, now_ms, code="not_resting", message=text))
+
+
+def position_record(account: str, venue: str, instrument: str, size: Decimal, now_ms: int) -> Record:
+    """Return the outbox record of a netted position at a venue."""
+    position = VenuePosition(now_ms=now_ms, account=account, venue=venue, instrument=instrument, size=size)
+    return ("account-events", account, codec.encode(position))
 
 
 class LateChange:
@@ -92,6 +98,9 @@ class Partition:
         self.client_ids: dict[str, str] = {}
         # Accounts with accepted entries that are only in the store, and how many ever were.
         self.stored_only: dict[str, int] = {}
+        # Up to which event each venue's reports are booked, and the last fill of each (venue, account, instrument).
+        self.booked: dict[str, int] = {}
+        self._last_fills: dict[tuple[str, str, str], int] = {}
         self.wake: Callable[[str], None] = lambda account: None
         self._store = store
         self._on_outbox = on_outbox
@@ -145,6 +154,10 @@ class Partition:
         entries = sum(row.leg is Leg.ENTRY for row in rows)
         if self.stored_only[account] == known and (limit is None or entries < limit):
             del self.stored_only[account]
+
+    def last_fill(self, venue: str, account: str, instrument: str) -> int:
+        """Return the number of the last fill booked in this life; 0: none."""
+        return self._last_fills.get((venue, account, instrument), 0)
 
     # ---- writing
 
@@ -243,6 +256,7 @@ class Partition:
             self._book_one(changes, row, event)
         if cursor and events:
             changes.cursor = (executor.venue, events[-1].number)
+            self.booked[executor.venue] = events[-1].number
         await self.commit(changes)
 
     def _book_one(self, changes: Changes, row: OrderRow, event: VenueEvent) -> None:
@@ -306,6 +320,7 @@ class Partition:
         if row.state not in lifecycle.AT_VENUE and row.state not in lifecycle.TERMINAL:
             self.place(changes, row, event.venue_order_id)
         row.trade_ids.add(event.trade_id)
+        self._last_fills[(row.order.venue, row.account, row.order.instrument)] = event.number
         row.filled += event.size
         done = event.final or row.filled >= row.size
         # Fills of a terminal order (late ones) are booked too; its state stays.

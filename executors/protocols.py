@@ -17,7 +17,7 @@ its contract.
 
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -33,6 +33,8 @@ __all__ = [
     "CancelResult",
     "Executor",
     "Found",
+    "Holding",
+    "Holdings",
     "ProtectionRequest",
     "ProtectionResult",
     "QueryResult",
@@ -95,6 +97,22 @@ class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     epoch: int
     sent_ms: int
+
+
+class Holding(NamedTuple):
+    """The netted position of an account at the venue, above zero long, with its fills up to event `number`."""
+
+    account: str
+    instrument: str
+    size: Decimal
+    number: int
+
+
+class Holdings(NamedTuple):
+    """Positions of a partition's accounts (not the flat ones) with all events up to `number` in them."""
+
+    holdings: Sequence[Holding]
+    number: int
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -188,6 +206,10 @@ class Executor(Protocol):
 
     def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         """Yield events with numbers above `after`, for ever; raise if the venue's side has failed."""
+        ...
+
+    async def positions(self, partition: int) -> Holdings:
+        """Return what the partition's accounts hold now; a holding has every fill up to its number and no other."""
         ...
 
     async def close(self) -> None:

@@ -507,6 +507,27 @@ async def test_e25_a_smaller_exit_leaves_both_legs_for_the_rest(case: Case) -> N
     assert case.harness.executed()[stop] == 3
 
 
+async def test_e26_positions_are_netted_and_say_up_to_which_event(case: Case) -> None:
+    one, other = order("a", size=Decimal(3), protected=False), order("b", subscription="sub-2", side=Side.SELL)
+    assert (await case.harness.executor.positions(case.harness.partition)).holdings == []
+    for each in (one, other):
+        await case.submit(each)
+    await case.harness.show()
+    fill = (await case.told(client_order_id(other.order_id, 1), "accepted", "fill"))[1]
+    for life in range(2):
+        answer = await case.harness.executor.positions(case.harness.partition)
+        (held,) = answer.holdings
+        assert (held.account, held.instrument, held.size) == ("acc-1", INSTRUMENT, 2)
+        assert fill.number <= held.number <= answer.number
+        if life == 0:
+            await case.harness.kill()
+            await case.harness.open()
+    await case.submit(exit_of(one, size="3"))
+    await case.submit(exit_of(other, size="1"))
+    await case.harness.show(size="50")
+    assert (await case.harness.executor.positions(case.harness.partition)).holdings == []
+
+
 def test_e19_every_executor_is_under_this_contract() -> None:
     folder = Path(__file__).parents[2] / "executors"
     assert {path.parent.name for path in folder.glob("*/executor.py")} == {

@@ -19,6 +19,8 @@ from executors.protocols import (
     CancelRequest,
     CancelResult,
     Found,
+    Holding,
+    Holdings,
     ProtectionRequest,
     ProtectionResult,
     QueryResult,
@@ -212,7 +214,8 @@ class FakeVenue:
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS fills (number INTEGER PRIMARY KEY, partition, account, cid, order_id, size)"
+            "CREATE TABLE IF NOT EXISTS fills "
+            "(number INTEGER PRIMARY KEY, partition, account, cid, order_id, size, side)"
         )
         self._news = asyncio.Event()
         self._since = 0
@@ -258,13 +261,14 @@ class FakeVenue:
 
     def _execute(self, attempt: Attempt) -> None:
         self._database.execute(
-            "INSERT INTO fills (partition, account, cid, order_id, size) VALUES (?,?,?,?,?)",
+            "INSERT INTO fills (partition, account, cid, order_id, size, side) VALUES (?,?,?,?,?,?)",
             (
                 attempt.partition,
                 attempt.order.account,
                 attempt.client_order_id,
                 attempt.order.order_id,
                 str(attempt.order.size),
+                attempt.order.side.value,
             ),
         )
         self._news.set()
@@ -304,6 +308,17 @@ class FakeVenue:
             fee=Decimal(0),
             liquidity="taker",
         )
+
+    async def positions(self, partition: int) -> Holdings:
+        rows = self._database.execute(
+            "SELECT account, side, size, number FROM fills WHERE partition = ? ORDER BY number", (partition,)
+        ).fetchall()
+        sizes: dict[str, tuple[Decimal, int]] = {}
+        for account, side, size, number in rows:
+            signed = Decimal(size) if side == "buy" else -Decimal(size)
+            sizes[account] = (sizes.get(account, (Decimal(0), 0))[0] + signed, number)
+        held = [Holding(account, INSTRUMENT, *pair) for account, pair in sizes.items() if pair[0]]
+        return Holdings(held, rows[-1][3] if rows else 0)
 
     async def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         after = max(after, self._since)
