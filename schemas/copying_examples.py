@@ -68,6 +68,7 @@ COPYING_EXAMPLES: Final[tuple[Message, ...]] = (
         cause=_EVENT,
         stop_loss=Decimal("58800.0"),
     ),
+    status.VenuePosition(now_ms=_NOW, account="main", venue="paper", instrument=_BTC, size=Decimal("-0.016")),
     status.FanOut(
         now_ms=_NOW,
         event_id=_EVENT,

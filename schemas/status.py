@@ -39,6 +39,19 @@ class VenueReport(Message, frozen=True, kw_only=True, tag="venue_report"):
     message: str = ""
 
 
+class VenuePosition(Message, frozen=True, kw_only=True, tag="venue_position"):
+    """The netted position of an account at a venue, by the venue's own books; `size` is signed (above zero long).
+
+    Comes through the execution role's outbox behind every fill that is in it and before any other: at this record it
+    equals the sum of the subscriptions' positions, or one of the two books is wrong.
+    """
+
+    account: str
+    venue: str
+    instrument: str
+    size: Decimal
+
+
 class OrderStatus(Message, frozen=True, kw_only=True, tag="order_status"):
     """Public state of an order or leg after a move of its life cycle.
 

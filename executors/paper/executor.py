@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from executors.errors import ExecutionError
@@ -27,6 +28,10 @@ from executors.protocols import (
     CancelRequest,
     CancelResult,
     Found,
+    Holding,
+    Holdings,
+    ProtectionRequest,
+    ProtectionResult,
     QueryResult,
     Rejected,
     SubmitResult,
@@ -34,9 +39,10 @@ from executors.protocols import (
 )
 from executors.store import Store
 from processors.matching import pricing
-from processors.matching.core import MatchingCore
+from processors.matching.core import Changes, MatchingCore
+from processors.matching.positions import ZERO
 from processors.matching.types import Bracket, VenueOrder
-from schemas.reasons import Leg
+from schemas.reasons import Leg, ReportKind
 
 log = logging.getLogger(__name__)
 _EVENTS = 500
@@ -56,12 +62,32 @@ class _Shard:
         self.journalled_at = 0.0
         self.news = asyncio.Event()
         self.time_ms = 0
+        self.loaded = core.number
+        self.filled: dict[tuple[str, str], int] = {}  # number of the last fill by account and instrument
         self.check_caught_up()
 
     def check_caught_up(self) -> None:
         if not self.caught_up.is_set() and all(self.positions[lane] >= end for lane, end in self.ends.items()):
             self.caught_up.set()
             self.news.set()
+
+    def drain(self) -> Changes:
+        """Return the core's changes, noting who traded."""
+        changes = self.core.drain()
+        by_id = {order.client_order_id: order for order in changes.orders}
+        for event in changes.events:
+            if event.kind is ReportKind.FILL:
+                order = by_id[event.client_order_id]
+                self.filled[(order.account, order.instrument)] = event.number
+        return changes
+
+    def holdings(self) -> list[Holding]:
+        """Return the netted positions; before the first fill of this life, as loaded."""
+        sizes: dict[tuple[str, str], Decimal] = {}
+        for group in self.core.positions.groups.values():
+            key = (group.account, group.instrument)
+            sizes[key] = sizes.get(key, ZERO) + group.position
+        return [Holding(*key, size, self.filled.get(key, self.loaded)) for key, size in sizes.items()]
 
 
 class PaperExecutor:
@@ -153,6 +179,15 @@ class PaperExecutor:
         await self._write(request.partition, shard)
         return Accepted(pricing.venue_order_id(request.client_order_id), request.client_order_id)
 
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        """Take new trigger prices into the venue and its journal."""
+        shard = self._shard(request.partition, request.epoch)
+        client_id = request.client_order_id
+        if not shard.core.change_protection(client_id, request.stop_loss, request.take_profit, request.sent_ms):
+            return Rejected("not_resting", "no leg of this entry rests, nor will one")
+        await self._write(request.partition, shard)
+        return Accepted(pricing.venue_order_id(client_id), client_id)
+
     async def query(self, attempt: Attempt) -> QueryResult:
         """Look an order up in the journal."""
         self._shard(attempt.partition, attempt.epoch)
@@ -164,6 +199,12 @@ class PaperExecutor:
                 return Found(order.client_order_id, pricing.venue_order_id(order.client_order_id), order.state)
             case _:
                 return Found(order.client_order_id, pricing.venue_order_id(order.client_order_id), "open")
+
+    async def positions(self, partition: int) -> Holdings:
+        """Return the positions by the matching core's books, whose events stand in the journal in the same order."""
+        self._raise_failure()
+        shard = self._shards[partition]
+        return Holdings(shard.holdings(), shard.core.number)
 
     async def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         """Yield journalled events once their report latency has passed.
@@ -271,7 +312,7 @@ class PaperExecutor:
         market = {lane: (shard.positions[lane], shard.core.lane_state(lane)) for lane in shard.moved}
         shard.moved = set()
         core = shard.core
-        future: Any = self._journal.write(partition, shard.epoch, core.drain(), (core.number, core.rank), market)
+        future: Any = self._journal.write(partition, shard.epoch, shard.drain(), (core.number, core.rank), market)
         future.add_done_callback(lambda _: shard.news.set())
         await future
 
@@ -323,4 +364,5 @@ def venue_order(attempt: Attempt) -> VenueOrder:
         reduce_only=order.reduce_only or order.leg is Leg.EXIT,
         expires_ms=order.not_after_ms if order.leg is Leg.ENTRY and order.kind == "market" else None,
         bracket=bracket,
+        closes=attempt.closes_client_id,
     )

@@ -1,6 +1,7 @@
 """Tables of the execution store (SQLite and PostgreSQL). Money is text, exact; bodies are JSON bytes.
 
-`SCHEMA` rises with every change of these tables; a store of another schema is refused by name.
+`SCHEMA` rises with every change of a table; a store of another schema is refused by name. A further table does not
+raise it: it is made in a store that lacks it.
 """
 
 import functools
@@ -88,6 +89,16 @@ fills = sa.Table(
     sa.Column("size", sa.Text, nullable=False),
     sa.Column("fee", sa.Text, nullable=False),
     sa.Column("venue_ms", sa.BigInteger, nullable=False),
+)
+
+# Trigger prices asked for (the leg that is left alone: NULL) that the venue does not have yet, by entry.
+protection = sa.Table(
+    "execution_protection",
+    metadata,
+    sa.Column("order_id", sa.String(64), primary_key=True),
+    sa.Column("partition", sa.Integer, nullable=False, index=True),
+    sa.Column("stop_loss", sa.Text),
+    sa.Column("take_profit", sa.Text),
 )
 
 # Unsent records. A row goes when it is sent; `heads` keeps the stamp of the last one per partition and topic.

@@ -1,8 +1,8 @@
 """Positions by (account, group, instrument) and how fills change their lots. Pure.
 
 1. All lots of a group are on one side, and their open sizes sum to the size of the position.
-2. A leg closes its own entry's lot; any other fill closes opposing lots oldest first, and what is left of it opens a
-   lot of its own.
+2. A leg closes its own entry's lot; any other fill closes opposing lots, that of the entry it `closes` before the
+   others and those oldest first, and what is left of it opens a lot of its own.
 """
 
 from decimal import Decimal
@@ -50,7 +50,7 @@ class Positions:
         group.position += size if order.side is Side.BUY else -size
         changed: list[Lot] = []
         rest = size
-        for lot in list(group.lots):
+        for lot in sorted(group.lots, key=lambda lot: lot.entry != order.closes):
             if rest == 0:
                 break
             if lot.side is order.side or (order.entry and lot.entry != order.entry):
