@@ -37,9 +37,9 @@ from streams.topics_admin import ensure_topics, load_catalogue
 END_BUDGET_S = 4.8
 # A worker that is slow, on a busy machine, is rather waited for than killed; the user has a second Ctrl-C.
 WORKER_END_S = 7.0  # a worker gives up on its own end after 6 s (streams/worker.py)
-TRADING_ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution")
+TRADING_ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "statistics")
 SINK_ROLES = ("sink",)
-LAG_ROLES = ("strategy", "leader", "account", "execution", "sink")
+LAG_ROLES = ("strategy", "leader", "account", "execution", "statistics", "sink")
 _READY_LIMIT_S = 60.0
 _WATCH_INTERVAL_S = 0.5
 _BROKER_STARTS_MAX = 3

@@ -152,6 +152,7 @@ COPYING_EXAMPLES: Final[tuple[Message, ...]] = (
         copied=6,
         skipped=2,
         success_rate=1.0,
+        measured=6,
         delay_ms=18.5,
         cost_bps=1.2,
     ),

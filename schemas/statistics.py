@@ -20,18 +20,21 @@ class FollowerEquity(Message, frozen=True, kw_only=True, tag="follower_equity"):
 
 
 class Statistics(Message, frozen=True, kw_only=True, tag="statistics"):
-    """Statistics of one leader or subscription.
+    """Statistics of one leader or subscription since it began; formulas in docs/statistics.md.
 
     `subject`: "leader:NAME" or "subscription:NAME" (the record's key). Money in the account's currency, ratios as
     fractions; None where there is too little to tell. For a leader the first block is its own record at its own prices
-    (per unit of notional for a strategy), `copiers_*` that of its followers.
+    without fees (for signals per notional of 1000), `copiers_*` and all from `followers` on is that of its followers.
 
-    Sums over closed trades: trades, wins, gross_profit, gross_loss (above zero), fees, realized_pnl (before fees).
-    total_return: net P&L over capital. sharpe, sortino: of daily net P&L over capital, annualised by sqrt(365), from
-    two days on. max_drawdown: largest fall of cumulated net P&L between hourly buckets, in money;
-    max_drawdown_fraction of capital plus peak. copied, reduced, skipped, failed: terminal outcomes; success_rate:
-    (copied + reduced) / all but skipped. delay_ms: mean from the leader's event to the fill; cost_bps: mean of
-    CopyCost.total_bps.
+    Sums over closed trades, after fees: trades, wins, gross_profit, gross_loss (above zero). fees, realized_pnl (before
+    fees): of all fills. capital: average of its samples. total_return: net P&L over capital. sharpe, sortino: of daily
+    net P&L, annualised by sqrt(365), from two days on. max_drawdown: largest fall of net P&L below its highest so far,
+    in money; max_drawdown_fraction: of capital plus that highest.
+    followers: that neither stopped nor closed (of a subscription 1 or 0); aum: sum of their latest sampled capital.
+    rank: of leaders by total_return; found on reading, None on the topic.
+    copied, reduced, skipped, failed: terminal outcomes; success_rate: (copied + reduced) / all but skipped.
+    measured: outcomes with a known fill, of which delay_ms is the mean from the leader's event to the fill and cost_bps
+    that of CopyCost.total_bps.
     """
 
     subject: str
@@ -63,5 +66,6 @@ class Statistics(Message, frozen=True, kw_only=True, tag="statistics"):
     skipped: int = 0
     failed: int = 0
     success_rate: float | None = None
+    measured: int = 0
     delay_ms: float | None = None
     cost_bps: float | None = None

@@ -33,7 +33,7 @@ from streams.topics_admin import load_catalogue
 
 log = logging.getLogger(__name__)
 
-ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
+ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "statistics", "sink")
 SHUTDOWN_S = 15.0  # a part that hangs while it closes does not keep the process from ending
 
 
@@ -161,7 +161,7 @@ class Worker:
             handler, closer = await agent.build(self)
             self._closers.append(closer)
             return cast(BatchHandler, handler)
-        from streams.agents import account, leader, strategy
+        from streams.agents import account, leader, statistics, strategy
 
         shell = (self.catalogue.topics, self.publisher)
         options: dict[str, Any] = {
@@ -173,7 +173,7 @@ class Worker:
         }
         if role == "strategy":
             return strategy.handler(self.settings.strategies, *shell, **options)
-        return {"leader": leader, "account": account}[role].handler(*shell, **options)
+        return {"leader": leader, "account": account, "statistics": statistics}[role].handler(*shell, **options)
 
     async def _start_role(self, role: str, handler: BatchHandler) -> None:
         (folder := self.settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
