@@ -121,8 +121,18 @@ def resolved(known: Known, subscription: SubscriptionChanged) -> Resolved:
     )
 
 
-def leader_problems(known: Known, leader: LeaderChanged) -> list[Problem]:
-    """Return what keeps a leader from being as it says; `known` holds it already."""
+def leader_json(params: LeaderParams) -> dict[str, Any]:
+    """Return a leader's settings as JSON, with the defaults of its followers in the form of `part`."""
+    settings = params.model_dump(mode="json")
+    defaults, wrong = part(settings.get("defaults") or {}, "")
+    return settings if wrong else settings | {"defaults": defaults}
+
+
+def leader_problems(known: Known, leader: LeaderChanged, *, followers: bool = True) -> list[Problem]:
+    """Return what keeps a leader from being as it says; `known` holds it already.
+
+    followers: ask also whether one of them would follow itself.
+    """
     problems = validated(LeaderParams, leader.settings, "settings")[1]
     if not problems:
         problems += part(leader.settings.get("defaults") or {}, "settings.defaults")[1]
@@ -135,7 +145,7 @@ def leader_problems(known: Known, leader: LeaderChanged) -> list[Problem]:
     elif leader.source not in known.accounts:
         hint = nearest(leader.source, known.accounts, "accounts are")
         problems.append(Problem("source", f"no account {leader.source!r}{hint}"))
-    elif leader.status != "closed":
+    elif followers and leader.status != "closed":
         for follower in known.subscriptions.values():
             if follower.leader == leader.leader and follower.status in FOLLOWING:
                 problems += [Problem("source", text) for text in _circle(known, follower)]

@@ -7,15 +7,22 @@ streams/copying_rules.py over the whole file, each problem with its path.
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from processors.account.params import AccountParams
 from processors.leader.params import LeaderParams
 from schemas.accounts import AccountChanged, GroupChanged, SubscriptionChanged
 from schemas.leaders import LeaderChanged, LeaderKind
-from streams.copying_rules import Known, SubscriptionPart, group_problems, leader_problems, subscription_problems
+from streams.copying_rules import (
+    Known,
+    SubscriptionPart,
+    group_problems,
+    leader_json,
+    leader_problems,
+    subscription_problems,
+)
 from streams.problems import Problem
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:/-]+$")]
@@ -66,6 +73,12 @@ class SubscriptionSettings(Section):
     status: Literal["active", "paused", "stopped", "closed"] = "active"
     invite_code: str | None = None
     settings: Part = {}
+
+    @model_validator(mode="after")
+    def _one_ratio(self) -> Self:
+        if self.ratio is not None and "ratio" in self.settings:
+            raise ValueError("ratio is given twice, here and in settings; leave one out")
+        return self
 
 
 class AccountSettings(Section):
@@ -135,12 +148,10 @@ def decisions(settings: Copying, now_ms: int) -> Iterator[tuple[str, Any]]:
     listed = {leader.name for leader in settings.leaders}
     for strategy in settings.strategies:
         if strategy.name not in listed:
-            unlisted = LeaderParams().model_dump(mode="json")
+            unlisted = leader_json(LeaderParams())
             yield (
                 "",
-                LeaderChanged(
-                    now_ms=now_ms, leader=strategy.name, kind="strategy", status="active", settings=unlisted
-                ),
+                LeaderChanged(now_ms=now_ms, leader=strategy.name, kind="strategy", status="active", settings=unlisted),
             )
     for index, leader in enumerate(settings.leaders):
         yield (
@@ -150,7 +161,7 @@ def decisions(settings: Copying, now_ms: int) -> Iterator[tuple[str, Any]]:
                 leader=leader.name,
                 kind=leader.kind,
                 status=leader.status,
-                settings=leader.settings.model_dump(mode="json"),
+                settings=leader_json(leader.settings),
                 source=leader.source,
             ),
         )
@@ -166,11 +177,14 @@ def decisions(settings: Copying, now_ms: int) -> Iterator[tuple[str, Any]]:
                     account=account.account,
                     leader=subscription.leader,
                     status=subscription.status,
-                    settings=subscription.settings,
-                    ratio=subscription.ratio,
+                    settings=subscription.settings | _ratio(subscription),
                     group=subscription.group,
                 ),
             )
+
+
+def _ratio(subscription: SubscriptionSettings) -> dict[str, Any]:
+    return {} if subscription.ratio is None else {"ratio": str(subscription.ratio)}
 
 
 def subscription_name(account: AccountSettings, subscription: SubscriptionSettings) -> str:
@@ -194,7 +208,7 @@ def problems(settings: Copying) -> list[Problem]:
     for path, message in asked:
         here: list[Problem] = []
         if isinstance(message, LeaderChanged) and path:
-            here = leader_problems(known, message)
+            here = leader_problems(known, message, followers=False)
             if message.kind == "strategy" and strategies and message.leader not in strategies:
                 here.append(Problem("name", f"no strategy {message.leader!r}; strategies are {_listed(strategies)}"))
             if message.kind != "strategy" and message.leader in strategies:

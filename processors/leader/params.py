@@ -25,7 +25,7 @@ class LeaderParams(Params):
     min_investment: Money | None = None
     visibility: Literal["public", "invite"] = "public"
     invite_code: str | None = None
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field(default_factory=dict)
 
 
 def parse_leader_params(settings: dict[str, Any], where: str = "settings") -> LeaderParams:
