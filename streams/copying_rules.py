@@ -224,7 +224,7 @@ def _mode_problems(params: SubscriptionParams, leader: LeaderChanged) -> list[Pr
     """A strategy tells no size, position or equity; a mode that needs them would skip every event."""
     if leader.kind != "strategy":
         return []
-    sizes = [("settings.size", params.size)]
+    sizes: list[tuple[str, Any]] = [("settings.size", params.size)]
     sizes += [(f"settings.instruments.{name}.size", override.size) for name, override in params.instruments.items()]
     problems = []
     for field, size in sizes:

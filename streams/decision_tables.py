@@ -99,10 +99,10 @@ def prepare(engine: sa.Engine) -> None:
 
 
 def _migrate(tx: sa.Connection) -> None:
-    columns = {
-        name: {column["name"] for column in sa.inspect(tx).get_columns(name)} for name in ("decided", outbox.name)
-    }
-    if "topic" not in columns[outbox.name]:
+    def columns(table: sa.Table) -> set[str]:
+        return {column["name"] for column in sa.inspect(tx).get_columns(table.name)}
+
+    if "topic" not in columns(outbox):
         tx.execute(sa.text(f"ALTER TABLE {outbox.name} ADD COLUMN topic VARCHAR NOT NULL DEFAULT '{ACCOUNTS}'"))
     if "asked" not in columns(decided):
         kind = "BYTEA" if tx.dialect.name == "postgresql" else "BLOB"

@@ -150,7 +150,7 @@ class DecisionStore:
 
         def check(known: Known, before: Any) -> list[Problem]:
             if leader.kind == "strategy" and (before is None or before.kind != "strategy"):
-                names = [name for name, one in known.leaders.items() if one.kind == "strategy"]
+                names = [n for n, one in known.leaders.items() if one.kind == "strategy" and n != leader.leader]
                 hint = nearest(leader.leader, names, "strategies are")
                 return [Problem("name", f"no strategy {leader.leader!r} in the configuration{hint}")]
             if before is not None and before.kind != leader.kind and before.status != "closed":

@@ -9,7 +9,8 @@ size, position, equity, stop_loss, take_profit, leverage, margin_mode, kind (tra
    body). A source that cannot sign may send the secret in the body's `secret`, where its leader allows that.
 2. Nothing of a body is believed before its signature; secrets come from the environment or a file, and are never
    stored, logged or told.
-3. 202 means committed: the trade will reach the log. The same id again is answered 200 `exists`; with other content 409.
+3. 202 means committed: the trade will reach the log. The same id again is answered 200 `exists`, with other
+   content 409.
 4. Every error is {"error", "field", "mend"}. `time` is wall time; it is put into log time by its age.
 """
 

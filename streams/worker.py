@@ -136,7 +136,7 @@ class Worker:
             from streams import webhook
 
             self._webhook_port, close = await webhook.start(
-                self.settings, self.catalogue, self.timebase.now_ms, lambda: self._wake_outbox()
+                self.settings, self.catalogue, self.timebase.now_ms, self._wake_outbox
             )
             self._closers.append(close)
         for role, handler in self.handlers.items():
@@ -302,8 +302,14 @@ class Worker:
 
     # -- what others see
     def _announce(self, state: Any) -> None:
-        ports = {"http_port": self.http.port, "webhook_port": self._webhook_port}
-        announce(self.settings.data_dir, self.name, roles=self.roles, state=state, **ports)
+        announce(
+            self.settings.data_dir,
+            self.name,
+            roles=self.roles,
+            http_port=self.http.port,
+            state=state,
+            webhook_port=self._webhook_port,
+        )
 
     def _what_is_dead(self) -> dict[str, str]:
         return {} if self.failure is None else {"failure": f"{type(self.failure).__name__}: {self.failure}"}
