@@ -70,7 +70,7 @@ def _run(restart_every: int = 0, twice: bool = False) -> tuple[Chain, ReplayVenu
                 leader=subscription.leader,
                 status="active",
                 ratio=subscription.ratio,
-                settings=subscription.settings.model_dump(mode="json"),
+                settings=subscription.settings,
                 now_ms=ORIGIN_MS,
             )
             chain.append("account-events", partition, encode(followed))
