@@ -18,6 +18,7 @@ from processors.account.following import close_all, follow, follow_state
 from processors.account.halts import resolve
 from processors.account.money import money_context, usable, usable_or_zero
 from processors.account.params import parse_account_params
+from processors.account.reconciling import compare
 from processors.account.reporting import begin_day, sweep
 from processors.account.reports import apply_report
 from processors.account.settings import group_changed, subscription_changed
@@ -39,7 +40,7 @@ from schemas.ids import derive_id
 from schemas.leaders import LeaderEvent, LeaderStateChanged
 from schemas.market import Clock, Marks
 from schemas.reasons import Leg
-from schemas.status import VenueReport
+from schemas.status import VenuePosition, VenueReport
 from schemas.system import ControlState
 
 KEPT_TRANSFERS = 1_000
@@ -252,6 +253,10 @@ def _control(state: State, event: ControlState, meta: Meta) -> list[Out]:
     return outs
 
 
+def _venue_position(state: State, event: VenuePosition, meta: Meta) -> list[Out]:
+    return compare(state, event, meta.now_ms)
+
+
 def _transfer(state: State, event: Transfer, meta: Meta) -> list[Out]:
     """Money in or out: the anchors of the limits move with it, so that it is neither profit nor loss."""
     account = state.ledger.accounts.get(event.account)
@@ -293,4 +298,5 @@ _APPLY: dict[type, Callable[[State, Any, Meta], list[Out]]] = {
     ControlState: _control,
     Command: _command,
     Transfer: _transfer,
+    VenuePosition: _venue_position,
 }

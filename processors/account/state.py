@@ -130,7 +130,7 @@ class Account(msgspec.Struct, array_like=True):
 
     working: entries and exits not over yet; open: keys of holdings that are not flat (both oldest first).
     over: ended orders kept for late reports; past_trades: `trade_key` of fills of orders forgotten since.
-    Keys of holdings: see `holding_key`.
+    Keys of holdings: see `holding_key`. venue_differs: what the venue holds more than our subscriptions, by instrument.
     """
 
     account: str
@@ -152,6 +152,7 @@ class Account(msgspec.Struct, array_like=True):
     changed: bool = True
     told_ms: int = 0
     told_equity: Decimal | None = None
+    venue_differs: dict[str, Decimal] = {}
 
 
 class OpenError(msgspec.Struct, array_like=True):

@@ -238,7 +238,7 @@ TABLES: Final[dict[str, Table]] = {
             "copiers_fees",
         ),
         times=(LOG_TIME,),
-        integers=("trades", "wins", "followers", "rank", "copied", "reduced", "skipped", "failed"),
+        integers=("trades", "wins", "followers", "rank", "copied", "reduced", "skipped", "failed", "measured"),
         floats=(
             "total_return",
             "win_rate",

@@ -191,6 +191,7 @@ CREATE TABLE IF NOT EXISTS statistics_rows
     sharpe Nullable(Float64) CODEC(ZSTD(1)),
     sortino Nullable(Float64) CODEC(ZSTD(1)),
     max_drawdown_fraction Nullable(Float64) CODEC(ZSTD(1)),
+    measured Int64 CODEC(T64, ZSTD(1)),
     success_rate Nullable(Float64) CODEC(ZSTD(1)),
     delay_ms Nullable(Float64) CODEC(ZSTD(1)),
     cost_bps Nullable(Float64) CODEC(ZSTD(1)),

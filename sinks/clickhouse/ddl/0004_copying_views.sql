@@ -10,8 +10,8 @@ CREATE OR REPLACE VIEW followers AS SELECT * FROM followers_rows FINAL;
 CREATE OR REPLACE VIEW drift AS SELECT * FROM drift_rows FINAL;
 CREATE OR REPLACE VIEW statistics AS SELECT * FROM statistics_rows FINAL;
 
--- Each leader's event: outcomes owed (subscriptions active in each partition) beside outcomes told. A pending outcome and
--- its terminal one are one. missing: owed - told, below zero where more was told than owed; doubled: terminal outcomes
+-- Each leader's event: outcomes owed (subscriptions active in each partition) beside outcomes told. An order that
+-- names the event is its pending outcome; a pending outcome and its terminal one are one. missing: owed - told, below zero where more was told than owed; doubled: terminal outcomes
 -- past the first of a subscription, of another id (a repeat has the same).
 -- Outcomes of events that no partition took stand here with nothing owed, save those before the first event of the
 -- ledger of their leader: a build that told no fan-outs wrote them, or their fan-outs' days are over.
@@ -59,6 +59,10 @@ FROM
         UNION ALL
         SELECT leader, event_id, sequence, '', instrument, toDateTime64(0, 3, 'UTC'), 0, 0, subscription, state
         FROM outcomes
+        UNION ALL
+        SELECT leader, event_id, 0, '', instrument, toDateTime64(0, 3, 'UTC'), 0, 0, subscription, 'pending'
+        FROM orders
+        WHERE event_id != ''
     ) AS entry
     GROUP BY leader, event_id
 ) AS event
