@@ -194,6 +194,21 @@ def test_a_record_that_was_never_told_elsewhere_is_a_difference() -> None:
     assert "subscription:ann/lead: trades was told as 1, counted as 0" in log.difference()
 
 
+def test_a_follower_told_again_later_counts_once() -> None:
+    recount = Recount()
+    for number, status in ((1, "active"), (2, "stopped"), (1, "active")):
+        headers = [("src", b"account@account-events/0"), ("st", b"%d.0" % number)]
+        recount.take("outcomes", 0, follows(status), headers)
+    assert recount.result()["subscription:ann/lead"].followers == 0
+
+
+def test_a_fill_told_twice_under_new_stamps_counts_once() -> None:
+    recount = Recount()
+    for number in (1, 2):
+        recount.take("order-status", 0, fill(1, Leg.EXIT, "5"), [("src", b"a"), ("st", b"%d.0" % number)])
+    assert recount.result()["subscription:ann/lead"].trades == 1
+
+
 def test_subjects_of_one_side_are_differences() -> None:
     told = run(STORY).told()
     some = {subject: one for subject, one in told.items() if subject != "subscription:bob/lead"}
