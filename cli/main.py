@@ -16,6 +16,7 @@ from cli.commands.completion import completion
 from cli.commands.config import config
 from cli.commands.doctor import doctor
 from cli.commands.query import query
+from cli.commands.statistics import statistics
 from cli.commands.tail import tail
 from cli.commands.topics import topics
 from cli.commands.up import down, up
@@ -58,7 +59,7 @@ def cli() -> None:
     """
 
 
-for _command in (up, down, worker, topics, tail, query, config, doctor, broker, version, completion):
+for _command in (up, down, worker, topics, tail, query, statistics, config, doctor, broker, version, completion):
     cli.add_command(_command)
 
 

@@ -1,1 +1,1 @@
-"""How leaders and subscriptions do: sums and buckets that do not depend on the order of records."""
+"""How leaders and subscriptions do: sums that do not depend on how the records of different accounts interleave."""

@@ -73,11 +73,10 @@ def _apply(leader: Leader, subscription: Subscription, event: Any, capital_every
 
 
 def _fill(leader: Leader, subscription: Subscription, fill: Fill) -> None:
-    where = f"fill {fill.fill_id}"
-    realized, fee = exact(f"{where}: realized_pnl", fill.realized_pnl), exact(f"{where}: fee", fill.fee)
-    size = exact(f"{where}: size", fill.size)
+    realized = exact(fill.realized_pnl, "realized_pnl", fill.fill_id)
+    fee, size = exact(fill.fee, "fee", fill.fill_id), exact(fill.size, "size", fill.fill_id)
     if size <= ZERO:
-        raise BadRecord(f"{where}: size must be above zero, not {size}")
+        raise BadRecord(f"fill {fill.fill_id}: size must be above zero, not {size}")
     subscription.money.book(realized, fee, fill.now_ms)
     leader.copiers_realized += realized
     leader.copiers_fees += fee
@@ -112,7 +111,7 @@ def _outcome(leader: Leader, subscription: Subscription, outcome: Outcome) -> bo
     measure = None
     cost = outcome.cost
     if cost is not None and cost.filled_ms is not None and cost.total_bps is not None:
-        bps = exact(f"outcome {outcome.outcome_id}: total_bps", cost.total_bps)
+        bps = exact(cost.total_bps, "total_bps", outcome.outcome_id)
         measure = cost.filled_ms - cost.event_ms, bps
     for copies in (subscription.copies, leader.copies):
         copies.count(outcome.state.value, measure)
@@ -130,7 +129,7 @@ def _follows(leader: Leader, subscription: Subscription, status: str) -> bool:
 
 
 def _equity(leader: Leader, subscription: Subscription, event: FollowerEquity, capital_every_ms: int) -> bool:
-    amount = exact(f"equity of {event.subscription}: capital", event.capital)
+    amount = exact(event.capital, "capital", event.subscription)
     if not subscription.capital.due(event.now_ms, capital_every_ms):
         return False
     _count(leader, subscription, -1)

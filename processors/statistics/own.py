@@ -41,7 +41,7 @@ def lead(leader: Leader, event: LeaderEvent, capital_every_ms: int) -> None:
     else:
         _trade(leader, position, event, event.position)
     if event.equity is not None:
-        leader.capital.sample(exact("equity", event.equity), event.now_ms, capital_every_ms)
+        leader.capital.sample(exact(event.equity, "equity", event.event_id), event.now_ms, capital_every_ms)
     if position.size == ZERO:
         leader.positions.pop(event.instrument, None)
     else:
@@ -55,12 +55,12 @@ def _refuse_bad(event: LeaderEvent, position: Position) -> None:
     if event.size is not None and not usable(event.size):
         raise BadRecord(f"{where}: size {event.size} must be a finite number above zero")
     if event.position is not None:
-        exact(f"{where}: position", event.position)
+        exact(event.position, "position", event.event_id)
     if event.equity is not None:
-        exact(f"{where}: equity", event.equity)
+        exact(event.equity, "equity", event.event_id)
     for size in (position.size, event.size, event.position):
         if size is not None:
-            exact(f"{where}: value of the position", size * event.price)
+            exact(size * event.price, "value of the position", event.event_id)
 
 
 def _trade(leader: Leader, position: Position, event: LeaderEvent, after: Decimal) -> None:

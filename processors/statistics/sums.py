@@ -26,15 +26,15 @@ _NOISE: Final = Decimal("1e-24")
 """A variance below this part of the mean square is what rounding left of none."""
 
 
-def exact(name: str, value: Decimal) -> Decimal:
-    """Return an amount that can be summed without rounding: at most `DECIMALS` decimals.
+def exact(value: Decimal, name: str, of: str) -> Decimal:
+    """Return the amount `name` of record `of` as it can be summed without rounding: with at most `DECIMALS` decimals.
 
     Raises:
         BadRecord: NaN, infinite, or above 1e15.
     """
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or abs(value) > _LARGEST:
-        raise BadRecord(f"{name} must be a finite number of at most 1e15, not {value}")
+        raise BadRecord(f"{of}: {name} must be a finite number of at most 1e15, not {value}")
     return value if exponent >= -DECIMALS else value.quantize(FINEST)
 
 
