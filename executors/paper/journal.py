@@ -167,8 +167,7 @@ class Journal:
                     key = {name: row[name] for name in ("venue", "shard", "account", "group_name", "instrument")}
                     connection.execute(sa.delete(groups).filter_by(**key))
             for table, rows in ((events, event_rows), (fills, fill_rows)):
-                if rows:
-                    connection.execute(sa.insert(table), rows)
+                tables.insert(connection, table, rows)
             tables.upsert(connection, lanes, lane_rows)
             tables.upsert(connection, shards, [head])
 
