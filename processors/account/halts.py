@@ -38,8 +38,10 @@ def fail(
     subscription = state.ledger.subscriptions.get(name)
     if subscription is None:
         return "", []
-    outs = _report(subscription, event_id, kind, now_ms)
-    if kind not in state.params_of(subscription, instrument).halt_on:
+    halts = kind in state.params_of(subscription, instrument).halt_on
+    # An entry that came too late is no fault of the venue, unless the follower calls it one.
+    outs = [] if kind == "expired" and not halts else _report(subscription, event_id, kind, now_ms)
+    if not halts:
         return "", outs
     error_id = derive_id("error", order_id, kind)
     if any(error.error_id == error_id for error in subscription.errors) or len(subscription.errors) >= MOST_OPEN:

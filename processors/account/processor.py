@@ -19,7 +19,7 @@ from processors.account.halts import resolve
 from processors.account.money import money_context, usable, usable_or_zero
 from processors.account.params import parse_account_params
 from processors.account.reconciling import compare
-from processors.account.reporting import begin_day, sweep
+from processors.account.reporting import begin_day, sweep, tell_worth
 from processors.account.reports import apply_report
 from processors.account.settings import group_changed, subscription_changed
 from processors.account.state import Account, Ledger, State, decode, encode
@@ -176,6 +176,7 @@ def _subscription_changed(state: State, event: SubscriptionChanged, meta: Meta) 
         outs += _stop_entries(account, "paused", event.status, meta.now_ms, event.subscription)
     if event.status == "stopped":
         outs += close_all(state, subscription, f"stop-{meta.partition}-{meta.offset}", meta.now_ms)
+    outs += tell_worth(state, subscription, meta.now_ms)
     if anew:
         outs += copy_existing(state, subscription, meta.partition, meta.now_ms)
     return outs

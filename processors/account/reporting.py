@@ -1,6 +1,6 @@
 """What happens because time passed: accounts and positions are told again, limit entries end, a new day begins.
 
-Entry points: `sweep`, `begin_day`.
+Entry points: `sweep`, `begin_day`, `tell_worth`.
 
 1. Driven by Clock and Marks alone; between two, nothing moves.
 2. An account is told at most once per `report_interval_ms` of log time, and only if something of it changed.
@@ -148,24 +148,28 @@ def _totals(state: State, subscription: Subscription, now_ms: int) -> list[Out]:
 def _worth(state: State, now_ms: int) -> list[Out]:
     """Tell what every subscription counts as its capital, for the statistics (AUM)."""
     state.ledger.equity_due_ms = now_ms + EQUITY_MS
-    outs = []
+    outs: list[Out] = []
     for name in sorted(state.ledger.subscriptions):
-        subscription = state.ledger.subscriptions[name]
-        account = state.ledger.accounts.get(subscription.account)
-        if account is None or subscription.status not in ("active", "paused"):
-            continue
-        params = state.params_of(subscription)
-        floating = ZERO
-        for holding in account.holdings.values():
-            if holding.subscription == name:
-                floating += unrealized(state, holding)
-        told = FollowerEquity(
-            now_ms=now_ms,
-            subscription=name,
-            account=subscription.account,
-            leader=subscription.leader,
-            capital=tidy(value(state, account).equity if params.capital is None else params.capital, telling.ROUGH),
-            unrealized_pnl=tidy(floating, telling.ROUGH),
-        )
-        outs.append(Out("copy-results", subscription.leader, told))
+        outs += tell_worth(state, state.ledger.subscriptions[name], now_ms)
     return outs
+
+
+def tell_worth(state: State, subscription: Subscription, now_ms: int) -> list[Out]:
+    """Tell what one subscription counts as its capital; nothing if it has ended, or its account is not known yet."""
+    account = state.ledger.accounts.get(subscription.account)
+    if account is None or subscription.status not in ("active", "paused"):
+        return []
+    params, floating = state.params_of(subscription), ZERO
+    for key in account.open:
+        holding = account.holdings[key]
+        if holding.subscription == subscription.subscription:
+            floating += unrealized(state, holding)
+    told = FollowerEquity(
+        now_ms=now_ms,
+        subscription=subscription.subscription,
+        account=subscription.account,
+        leader=subscription.leader,
+        capital=tidy(value(state, account).equity if params.capital is None else params.capital, telling.ROUGH),
+        unrealized_pnl=tidy(floating, telling.ROUGH),
+    )
+    return [Out("copy-results", subscription.leader, told)]

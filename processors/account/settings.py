@@ -73,6 +73,8 @@ def subscription_changed(state: State, event: SubscriptionChanged, now_ms: int) 
         raise BadRecord(
             f"subscription {event.subscription} belongs to account {known.account}, not {event.account}: make another"
         )
+    if known is not None and known.leader != event.leader:
+        raise BadRecord(f"subscription {event.subscription} follows {known.leader}, not {event.leader}: make another")
     settings = dict(event.settings)
     if event.ratio is not None:
         if not usable(event.ratio):
@@ -89,12 +91,11 @@ def subscription_changed(state: State, event: SubscriptionChanged, now_ms: int) 
         state.resolve(levels, f"subscription {event.subscription}: settings")
     except ParamsError as error:
         raise BadRecord(str(error)) from error
-    anew = known is None or known.leader != event.leader or known.status in ("stopped", "closed")
+    anew = known is None or known.status in ("stopped", "closed")
     if known is None:
         known = Subscription(event.subscription, event.account, event.leader, event.status, levels, own, event.group)
         state.put_subscription(known)
     else:
-        state.follow_another(known, event.leader)
         known.status, known.levels, known.own, known.group = event.status, levels, own, event.group
     if anew:
         known.existing = ""

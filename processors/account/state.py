@@ -346,13 +346,6 @@ class State:
         insort(self.of_account.setdefault(subscription.account, []), name)
         insort(self.followers.setdefault(subscription.leader, []), name)
 
-    def follow_another(self, subscription: Subscription, leader: str) -> None:
-        """Let a subscription follow `leader` from now on."""
-        if subscription.leader != leader:
-            self.followers[subscription.leader].remove(subscription.subscription)
-            subscription.leader = leader
-            insort(self.followers.setdefault(leader, []), subscription.subscription)
-
     def report_later(self, account: Account) -> None:
         """Note that something of `account` changed and must be told."""
         account.changed = True
