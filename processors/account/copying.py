@@ -58,6 +58,7 @@ def copy(
     side = event.side.opposite if mode.opposite else event.side
     have = exposure_of(account, holding)
     if have != ZERO and (have > ZERO) != (side is Side.BUY):  # it missed the leader's exit: close, then enter
+        holding.expected = holding.kept_back = ZERO
         return close(state, account, holding, event.cause, event, True, now_ms, told=told)
     want = Want(side, holding.instrument)
     return enter(state, account, subscription, holding, event, want, now_ms)
@@ -156,9 +157,21 @@ def _to_target(
         numbers = {"mode": mode.name}
         return telling.skipped(subscription, event, wish, numbers, now_ms, Leg.ENTRY, holding.instrument)
     holding.expected = wish
-    if wish != ZERO:
+    if _never_entered(params, holding.instrument, wish):
+        have = exposure_of(account, holding)
+        same = have != ZERO and (have > ZERO) == (wish > ZERO)
+        holding.expected = ZERO if not same else have if abs(have) < abs(wish) else wish
+    if holding.expected != ZERO:
         keep(account, holding)
     return bring(state, account, subscription, holding, event, wish, now_ms, told)
+
+
+def _never_entered(params: SubscriptionParams, instrument: str, target: Decimal) -> bool:
+    """Return whether the settings keep from ever entering towards this target: that is no drift."""
+    unlisted = params.whitelist is not None and instrument not in params.whitelist
+    side = "long" if target > ZERO else "short"
+    wrong_side = params.condition.sides not in ("both", side)
+    return params.notify_only or unlisted or instrument in params.blacklist or wrong_side
 
 
 def _reduce(
@@ -174,13 +187,7 @@ def _reduce(
 ) -> list[Out]:
     have = exposure_of(account, holding)
     side = event.side.opposite if mode.opposite else event.side
-    instrument = holding.instrument
-    if have == ZERO or (have > ZERO) == (side is Side.BUY):
-        numbers = {"position": str(have)}
-        return telling.skipped(
-            subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT, instrument
-        )
-    share = _share(event)
+    instrument, share = holding.instrument, _share(event)
     if mode.share:
         amount, expected = abs(have) * share, abs(holding.expected) * share
     else:
@@ -191,7 +198,19 @@ def _reduce(
         amount = expected = wish
     expected = min(expected, abs(holding.expected))
     holding.expected -= expected if holding.expected > ZERO else -expected
+    if have == ZERO or (have > ZERO) == (side is Side.BUY):
+        numbers = {"position": str(have)}
+        return telling.skipped(
+            subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT, instrument
+        )
     leave = max(abs(have) - amount, ZERO)
+    if params.drift.policy == "next_event":  # what is missing is made good by what is not reduced
+        target = holding.expected if have > ZERO else -holding.expected
+        if abs(leave - target) > params.drift.tolerance * abs(target):
+            leave = max(target, ZERO)
+        if leave >= abs(have):
+            numbers = {"position": str(have), "expected": shown(holding.expected)}
+            return telling.skipped(subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, instrument)
     return _close(state, account, subscription, holding, event, leave, now_ms, told)
 
 

@@ -17,7 +17,7 @@ from processors.account.copying import go_on
 from processors.account.leading import tell_trade
 from processors.account.ledger import book
 from processors.account.lifecycle import ENDED, ORDER, OrderEvent, PositionEvent, move
-from processors.account.money import ZERO, tidy, usable, usable_or_zero
+from processors.account.money import FINEST, ZERO, tidy, usable, usable_or_zero
 from processors.account.state import (
     DAY_MS,
     Account,
@@ -222,7 +222,7 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
         use_of(subscription, now_ms // DAY_MS).profit += realized - (fee if fee_currency == account.currency else ZERO)
     order.fees += fee
     if order.leg in _LEGS:
-        _expect_less(holding, order, size)
+        _expect_less(holding, order, before, size)
     if order.leg is Leg.ENTRY:
         order.open_size += size
         if order.order_id not in holding.entries:  # filled after its end was told
@@ -242,12 +242,16 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     return outs
 
 
-def _expect_less(holding: Holding, leg: Tracked, size: Decimal) -> None:
-    """What one's own stop-loss or take-profit closed is not expected any more."""
-    if leg.side is Side.SELL:
-        holding.expected = max(holding.expected - size, ZERO) if holding.expected > ZERO else holding.expected
-    else:
-        holding.expected = min(holding.expected + size, ZERO) if holding.expected < ZERO else holding.expected
+def _expect_less(holding: Holding, leg: Tracked, before: Decimal, size: Decimal) -> None:
+    """What one's own stop-loss or take-profit closed is not expected any more; of a capped position, the same share."""
+    expected, held = abs(holding.expected), abs(before)
+    if holding.expected == ZERO or (holding.expected > ZERO) != (leg.side is Side.SELL):
+        return
+    left = expected - size
+    if held < expected:
+        left = (expected * (held - size) / held).quantize(FINEST) if held > size else ZERO
+    left = max(left, ZERO)
+    holding.expected = left if holding.expected > ZERO else -left
 
 
 def _completes(order: Tracked, entry: Tracked | None, size: Decimal) -> bool:

@@ -222,7 +222,8 @@ class Ledger(msgspec.Struct, array_like=True):
     killed: reason of a `kill` of every account; killed_accounts: of accounts not known yet.
     resting: (log time to cancel at, account, order id) of limit entries, soonest first.
     report_due_ms: no account needs to be told before this log time. groups: settings by name (JSON). paused: reason by
-    scope. transfers: ids counted, newest last. equity_due_ms: when the worth of subscriptions is told next.
+    scope. transfers: ids counted, newest last. equity_due_ms: when the worth of subscriptions is told next. catch_ups:
+    how many were made, which is part of their ids.
     """
 
     accounts: dict[str, Account] = {}
@@ -239,6 +240,7 @@ class Ledger(msgspec.Struct, array_like=True):
     paused: dict[str, str] = {}
     transfers: list[str] = []
     equity_due_ms: int = 0
+    catch_ups: int = 0
 
 
 class State:

@@ -314,7 +314,7 @@ def _send_exits(state: State, account: Account, holding: Holding, now_ms: int) -
 
 
 def _free_ordinal(account: Account, holding: Holding, cause: str) -> int:
-    """Return the first ordinal without an exit: the two events of a leader's turn have one cause, and both may close."""
+    """Return the first ordinal without an exit: the two events of a leader's turn have one cause, both may close."""
     ordinal, fields = 0, (cause, account.account, holding.subscription, holding.instrument)
     while order_id_of(*fields, Leg.EXIT, ordinal) in account.orders:
         ordinal += 1
