@@ -7,7 +7,7 @@ Entry points: `copy`, `bring`, `go_on`.
 2. A reduction is sized by the mode or by the leader's share, rounded down to the lot, and never more than there is. An
    exit closes all there is, whatever the mode.
 3. While a position is being closed or reduced, later events wait, oldest first; a newer target supersedes a waiting
-   one. Each keeps its pending outcome until its turn.
+   one, and so does an exit where too many wait. Each keeps its pending outcome until its turn.
 4. Nothing here decides whether an entry may go: that is the gate's.
 """
 
@@ -116,7 +116,8 @@ def _wait(
 ) -> list[Out]:
     outs: list[Out] = []
     instrument = holding.instrument
-    if supersedes:
+    full = len(holding.waiting) >= MOST_WAITING
+    if supersedes or (full and event.action is LeaderAction.EXIT):  # after an exit nothing before it matters
         for older in holding.waiting:
             numbers = {"by_sequence": str(event.sequence)}
             outs += telling.skipped(

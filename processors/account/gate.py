@@ -361,9 +361,15 @@ def _first(checks: Sequence[Callable[[Proposal], Finding | None]], proposal: Pro
 
 
 def pause_reason(state: State, subscription: Subscription, leader: str) -> str:
-    """Return the scope and reason of a pause that applies to entries, "" if none."""
-    if subscription.status == "paused":
-        return f"subscription:{subscription.subscription}: paused"
+    """Return the scope and reason of a pause (or end) that applies to entries, "" if none.
+
+    A leader's own is asked here too: what blocks its entries is not on its reductions, nor on catch-ups.
+    """
+    if subscription.status != "active":
+        return f"subscription:{subscription.subscription}: {subscription.status}"
+    known = state.ledger.leaders.get(leader)
+    if known is not None and known.status != "active":
+        return f"leader:{leader}: {known.status}"
     paused = state.ledger.paused
     if not paused:
         return ""

@@ -87,6 +87,7 @@ class Closing(msgspec.Struct, array_like=True):
 
     exits: order ids sent; empty while the entries in flight are waited for. leave: what stays open (own units, above
     zero) when the position is only reduced. after: size of the entry that follows a reversal, None: by the size mode.
+    then: what is left is closed afterwards for this cause ("": it stays), since following ended meanwhile.
     """
 
     cause: str
@@ -95,6 +96,7 @@ class Closing(msgspec.Struct, array_like=True):
     exits: list[str] = []
     leave: Decimal = ZERO
     after: Decimal | None = None
+    then: str = ""
 
 
 class Holding(msgspec.Struct, array_like=True):

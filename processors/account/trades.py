@@ -341,8 +341,8 @@ def _finish_closing(state: State, account: Account, holding: Holding, now_ms: in
             outs += enter(state, account, subscription, holding, closing.event, want, now_ms, after_exit=True)
         else:
             outs += _closing_outcome(subscription, holding, closing, exits, words, error_id, now_ms)
-        if subscription.status == "stopped" and holding.size != ZERO:  # stopped while it was being reduced
-            outs += close(state, account, holding, f"stop-{closing.event.event_id}", None, False, now_ms)
+    if closing.then and holding.size != ZERO:
+        outs += close(state, account, holding, closing.then, None, False, now_ms)
     return outs
 
 
