@@ -160,25 +160,9 @@ STATES: Final[dict[OutcomeState, str]] = {
 _TIMES: Final = frozenset({"not_after_ms", "now_ms", "event_ms", "since_ms", "until_ms"})
 _FRACTIONS: Final = frozenset({"loss", "max_daily_loss", "fall", "max_drawdown", "min_leader_win_rate", "failure_rate"})
 _MONEY: Final = frozenset(
-    [
-        "held",
-        "notional",
-        "min_notional",
-        "exposure",
-        "max_total_exposure",
-        "day_equity",
-        "peak_equity",
-        "leader_pnl",
-        "min_leader_pnl",
-        "day_loss",
-        "max_day_loss",
-        "limit_value",
-        "equity",
-        "margin",
-        "capital",
-        "price",
-        "leader_price",
-    ]
+    {"held", "notional", "min_notional", "exposure", "max_total_exposure", "day_equity", "peak_equity", "leader_pnl"}
+    | {"min_leader_pnl", "day_loss", "max_day_loss", "limit_value", "equity", "margin", "capital", "price"}
+    | {"leader_price"}
 )
 
 
