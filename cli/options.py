@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they lead to.
 
-Entry points: `settings_options`, `place_options` (decorators), `Chosen.load`. Options win over the environment, and that over the file.
+Entry points: `settings_options`, `place_options` (decorators), `Chosen.load`. Options win over the environment, and
+that over the file.
 """
 
 import dataclasses

@@ -69,8 +69,8 @@ def show(name: str, as_json: bool, chosen: Chosen) -> None:
         return
     click.echo("\n".join(f"{key}: {as_text(value)}" for key, value in about.items() if value not in ("", [])))
     click.echo()
-    rows = [(key, as_text(value), found.origins[key]) for key, value in values.items()]
-    click.echo(table(rows, ("SETTING", "VALUE", "FROM")))
+    rows = [(key, found.origins[key], as_text(value)) for key, value in values.items()]
+    click.echo(table(rows, ("SETTING", "FROM", "VALUE")))
 
 
 @follow.command()

@@ -202,7 +202,8 @@ async def test_leaders_that_take_nothing(hooks: Hooks) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        *(({"price": value}, "price") for value in (None, 0, -1, "x", "", True, [1], float("nan"), float("inf"), "1e30")),
+        *(({"price": value}, "price") for value in (None, 0, -1, "x", "", True, [1], "1e30")),
+        *(({"price": value}, "price") for value in (float("nan"), float("inf"), "NaN")),
         *(({"size": value}, "size") for value in (0, -1, "NaN", False)),
         *(({"position": value}, "position") for value in ("NaN", "-Infinity", True)),
         *(({"side": value}, "side") for value in (None, "long", 1)),
