@@ -21,7 +21,6 @@ from typing import Any, Final, Literal, NamedTuple
 import sqlalchemy as sa
 
 from processors.inbox import partition_of
-from processors.leader.params import LeaderParams
 from schemas.accounts import Command, GroupChanged, InstrumentChanged, SubscriptionChanged, Transfer
 from schemas.base import Message
 from schemas.codec import decode, encode
@@ -33,8 +32,8 @@ from streams.copying_rules import (
     LEADER_MOVES,
     SUBSCRIPTION_MOVES,
     Known,
+    LeaderSection,
     group_problems,
-    leader_json,
     leader_problems,
     part,
     subscription_problems,
@@ -500,10 +499,10 @@ def _merged(before: Any, asked: Any, held: Any) -> Any:
 def _normal(message: Any) -> Any:
     """Return a decision with its settings in their JSON form, as it will be read back."""
     if isinstance(message, LeaderChanged):
-        params, problems = validated(LeaderParams, message.settings, "settings")
+        params, problems = validated(LeaderSection, message.settings, "settings")
         if params is None:
             raise DecisionError(problems)
-        message = _replaced(message, settings=leader_json(params))
+        message = _replaced(message, settings=params.model_dump(mode="json"))
     elif isinstance(message, GroupChanged | SubscriptionChanged):
         settings, problems = part(message.settings, "settings")
         if problems:

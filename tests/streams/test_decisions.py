@@ -535,7 +535,7 @@ def test_two_processes_may_make_the_tables_at_once(dsn: str) -> None:
         ("source: main", "source: mian", "leaders.0.source: no account 'mian'; did you mean 'main'?"),
         ("name: tv, kind: feed", "name: tv, kind: feed, status: closed", "a.1.s.1.leader: 'tv' is closed"),
         ("max_followers: 2", "min_investment: 99999", "a.1.s.1.account: the initial balance"),
-        ("max_followers: 2", "visibility: invite, invite_code: a", "a.1.s.1.invite_code: is missing"),
+        ("max_followers: 2", "visibility: invite, invite_code: abcdef", "a.1.s.1.invite_code: is missing"),
         ("max_followers: 2", "max_follower: 2", "did you mean 'max_followers'?"),
         ("max_day_orders: 7", "max_day_order: 7", "leaders.0.settings.defaults.max_day_order: unknown key"),
         ("[{leader: demo}]", "[{leader: demo, settings: {size: {kind: ratio}}}]",
