@@ -86,7 +86,7 @@ def test_leaders_are_listed_shown_and_made(desk: Desk) -> None:
     assert [(one["leader"], one["kind"], one["followers"]) for one in desk.json("leaders", "list")] == [
         ("demo", "strategy", 1), ("desk", "account", 1),
     ]  # fmt: skip
-    told = desk.done("leaders", "add", "tv", "--kind", "feed", "--set", "max_followers=3", "--set", "title=TV: it")
+    told = desk.done("leaders", "add", "tv", "--kind", "feed", "--set", "max_followers=3", "--set", "title=The TV")
     assert "leader tv added: decision" in told
     assert "sent at the next start" in told
     (made,) = desk.said()
@@ -95,7 +95,7 @@ def test_leaders_are_listed_shown_and_made(desk: Desk) -> None:
         "tv",
         "feed",
         3,
-        "TV: it",
+        "The TV",
     )
     shown = desk.json("leaders", "show", "tv")
     assert shown["url"].endswith("/hooks/tv")
@@ -124,7 +124,7 @@ def test_a_leader_is_changed_in_part(desk: Desk) -> None:
             "settings.defaults.rato: unknown key; did you mean",
         ),
         (("add", "x", "--kind", "bot"), "'bot' is not one of"),
-        (("set", "desk", "--set", "title=x"), "no leader 'desk'; did you mean 'desk'?"),
+        (("set", "dask", "--set", "title=x"), "no leader 'dask'; did you mean 'desk'?"),
         (("set", "desk"), "nothing to change"),
         (("set", "desk", "--set", "title"), "is not PATH=VALUE"),
         (("set", "desk", "--source", "alice"), "would follow itself"),
@@ -299,8 +299,8 @@ def test_halts_are_shown_and_resolved_by_what_is_stored(desk: Desk, answers: dic
     assert "no trade error 'e1'" in desk.refused("halts", "resolve", "e1", code=ExitCode.FAILURE)
     answers["trade_errors"] = [
         {
-            "error_id": "e1", "now": "open", "error": "rejected",
-            "of_account": "alice", "of_subscription": "alice/desk",
+            "error_id": "e1", "now": "open", "error": "rejected", "of_account": "alice",
+            "of_subscription": "alice/desk",
             "of_leader": "desk", "in_instrument": "paper:A/USD", "of_order": "o", "of_event": "e", "words": "no money",
             "told": {}, "opened": "2024-08-08 00:00:00.123",
         }
