@@ -423,8 +423,17 @@ class DecisionStore:
         topic, key, everywhere = _route(message)
         count = self._partitions[topic]
         for partition in range(count) if everywhere else (partition_of(key.encode(), count),):
-            write.outbox.add(topic, partition, key, encode(message))
+            write.outbox.add(topic, partition, key, encode(_public(message)))
         return 1
+
+
+def _public(message: Message) -> Message:
+    """Return a decision as everybody may read it on the log: of an invitation's code only a hash."""
+    if not isinstance(message, LeaderChanged) or not message.settings.get("invite_code"):
+        return message
+    code = derive_id("invite-code", message.leader, message.settings["invite_code"])
+    changed: Message = _replaced(message, settings={**message.settings, "invite_code": code})
+    return changed
 
 
 def _route(message: Any) -> tuple[str, str, bool]:
