@@ -12,8 +12,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from executors import lifecycle
 from executors.partition import Partition, leg_price
@@ -37,6 +38,7 @@ from schemas.orders import Order
 from schemas.reasons import Leg, ReportKind
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +243,16 @@ class AccountWorker:
         self._reached("before_send")
         result: SubmitResult
         try:
-            result = await asyncio.wait_for(executor.submit(attempt), self._timing.request_timeout_s)
+            result = await self._answer(executor.submit(attempt))
         except TimeoutError:
             result = Unknown(f"no answer within {self._timing.request_timeout_s} s")
         self._reached("sent")
         await self._settle(row, attempt, result)
         self._reached("settled")
+
+    async def _answer(self, request: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._timing.request_timeout_s):
+            return await request
 
     def _prepare(self, row: OrderRow, executor: Executor) -> Attempt:
         number, prepared_ms = row.attempts + 1, self._partition.now_ms()
@@ -354,7 +360,7 @@ class AccountWorker:
 
     async def _query(self, executor: Executor, attempt: Attempt) -> QueryResult:
         try:
-            return await asyncio.wait_for(executor.query(attempt), self._timing.request_timeout_s)
+            return await self._answer(executor.query(attempt))
         except TimeoutError:
             return Unknown("no answer to the query")
 
@@ -399,7 +405,7 @@ class AccountWorker:
             sent_ms=self._partition.now_ms(),
         )
         try:
-            await asyncio.wait_for(executor.cancel(request), self._timing.request_timeout_s)
+            await self._answer(executor.cancel(request))
         except TimeoutError:
             log.warning("no answer to the cancel of %s at %s", row.order_id, row.order.venue)
 
@@ -424,7 +430,7 @@ class AccountWorker:
             sent_ms=self._partition.now_ms(),
         )
         try:
-            result = await asyncio.wait_for(executor.change_protection(request), self._timing.request_timeout_s)
+            result = await self._answer(executor.change_protection(request))
         except TimeoutError:
             result = Unknown(f"no answer within {self._timing.request_timeout_s} s")
         self._reached("changed")

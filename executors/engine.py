@@ -131,7 +131,9 @@ class ExecutionEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._partitions.pop(partition, None)
+        work = self._partitions.pop(partition, None)
+        if work is not None:
+            work.flush()
         for key in [key for key in self._workers if key[0] == partition]:
             del self._workers[key]
         for executor in self._executors.values():
@@ -187,6 +189,7 @@ class ExecutionEngine:
                 if row is not None:
                     row.cancel_requested = True
         end = max([position, next_offset or 0, *(offset + 1 for offset in offsets)])
+        work.flush()
         inserted, strange = await self._store.accept(
             work.claim, groups, cancels, end, inbox, self._alarm_repeat, changes, late
         )
@@ -318,11 +321,12 @@ class ExecutionEngine:
             assert self._failure is not None
             raise self._failure
         finally:
-            for partition in list(self._partitions):
+            for partition, work in self._partitions.items():
                 tasks = self._tasks.pop(partition, [])
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                work.flush()
             for executor in self._executors.values():
                 await executor.close()
 

@@ -2,6 +2,8 @@
 
 1. Memory decides, the store journals: a change is made here first, without awaiting, then queued as one `Changes`
    (the store keeps that order), and nothing is sent to a venue before its commit. A write that fails ends the worker.
+   What all accounts queue within one turn of the event loop is one transaction: so no row may be changed before the
+   `Changes` that it belongs to are queued in the same turn.
 2. A venue's event is booked once: fills by trade id, everything else by the order's life cycle. Events and the number
    up to which they are booked stand in one transaction.
 3. A bracket (entry and legs) leaves memory when all of it is terminal; a late event brings its row back from the store.
@@ -13,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from executors import lifecycle
+from executors.grouping import Group
 from executors.protocols import Executor, VenueEvent, client_order_id
 from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, Claim, Record, Store
@@ -105,6 +108,8 @@ class Partition:
         self._store = store
         self._on_outbox = on_outbox
         self._on_failure = on_failure
+        self._changes = Changes()  # to be written at the end of this turn of the event loop
+        self._group = Group(self._write)
 
     # ---- memory
 
@@ -149,6 +154,7 @@ class Partition:
     async def refill(self, account: str, limit: int | None) -> None:
         """Take the account's oldest entries that are only in the store (None: all of them) into memory."""
         known = self.stored_only[account]
+        self.flush()
         rows = await self._store.load_waiting(self.claim.partition, account, set(self.rows), limit)
         self.add(row for row in rows if row.order_id not in self.rows)
         entries = sum(row.leg is Leg.ENTRY for row in rows)
@@ -167,7 +173,8 @@ class Partition:
 
     def queue(self, changes: Changes) -> "asyncio.Future[None]":
         """Queue changes for writing in order; the future ends with their commit."""
-        future: asyncio.Future[None] = self._store.write(self.claim, changes)
+        self._changes.add(changes)
+        future = self._group.join()
         has_records = bool(changes.records)
 
         def done(answer: "asyncio.Future[None]") -> None:
@@ -181,6 +188,15 @@ class Partition:
 
         future.add_done_callback(done)
         return future
+
+    def flush(self) -> None:
+        """Queue now what was changed: the next call of the store comes after it."""
+        self._group.flush()
+
+    def _write(self) -> "asyncio.Future[None]":
+        changes, self._changes = self._changes, Changes()
+        written: asyncio.Future[None] = self._store.write(self.claim, changes)
+        return written
 
     def tell(self, changes: Changes, row: OrderRow, kind: ReportKind, **fields: Any) -> None:
         """Add a report on `row` to the changes."""
@@ -237,6 +253,8 @@ class Partition:
     async def book(self, executor: Executor, events: Sequence[VenueEvent], cursor: bool = True) -> None:
         """Book a venue's events, in order; `cursor`: they come from its report stream."""
         missing = {event.client_order_id for event in events} - self.client_ids.keys()
+        if missing:
+            self.flush()
         found = await self._store.find(missing) if missing else {}
         # From here to the queueing of the write nothing awaits.
         changes = Changes()
@@ -255,7 +273,7 @@ class Partition:
             row = self.rows.get(row.order_id, row)
             self._book_one(changes, row, event)
         if cursor and events:
-            changes.cursor = (executor.venue, events[-1].number)
+            changes.cursors[executor.venue] = events[-1].number
             self.booked[executor.venue] = events[-1].number
         await self.commit(changes)
 

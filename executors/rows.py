@@ -67,6 +67,8 @@ class OrderRow:
     live: bool = True
     change: Triggers | None = None
     # Only in memory.
+    body: bytes = b""
+    body_of: Order | None = None
     trade_ids: set[str] = field(default_factory=set)
     attempt: Attempt | None = None
     asks: int = 0
@@ -131,8 +133,13 @@ class OrderRow:
             "cancel_requested": self.cancel_requested,
             "fingerprint": self.fingerprint,
             "live": self.live,
-            "body": _encode(self.order),
+            "body": self._encoded(),
         }
+
+    def _encoded(self) -> bytes:
+        if self.body_of is not self.order:  # orders are never changed in place
+            self.body_of, self.body = self.order, _encode(self.order)
+        return self.body
 
     @classmethod
     def of(cls, row: Any, trade_ids: set[str]) -> "OrderRow":

@@ -4,8 +4,8 @@ Entry point: `PaperExecutor(params, store, market)`.
 
 1. A shard (the accounts of one partition of `orders`) has a matching core of its own, its market position and its
    journal. One reader feeds all shards; a shard skips what it has.
-2. Memory first, journal in the same order: an order enters the core and the journal's queue without awaiting, so the
-   journal is always a state that the core has been in. Events leave only from the journal.
+2. Memory first, journal in the same order: all that changed in the core within one turn of the event loop is one
+   transaction, so the journal is always a state that the core has been in. Events leave only from the journal.
 3. `claim` returns when the shard has caught up with the end of market-data at that moment.
 4. The engine's epoch is compared in every transaction: an order sent by a worker that was taken over is never taken.
 """
@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from executors.errors import ExecutionError
+from executors.grouping import Group, Lookups
 from executors.paper.journal import Journal
 from executors.paper.market import MarketRecord, MarketSource, begin_at
 from executors.paper.params import PaperParams
@@ -62,6 +63,7 @@ class _Shard:
         self.journalled_at = 0.0
         self.news = asyncio.Event()
         self.time_ms = 0
+        self.group: Group  # joins what is written within one turn of the event loop
         self.loaded = core.number
         self.filled: dict[tuple[str, str], int] = {}  # number of the last fill by account and instrument
         self.check_caught_up()
@@ -102,6 +104,7 @@ class PaperExecutor:
         self.window_ms = params.receive_window_ms
         self._params = params
         self._journal = Journal(store, venue)
+        self._known = Lookups(self._journal.find_all)
         self._market = market
         self._shards: dict[int, _Shard] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -129,13 +132,14 @@ class PaperExecutor:
         core = MatchingCore.restore(self._params, loaded.snapshot)
         ends = {lane: end for lane, (_, end) in bounds.items()}
         shard = _Shard(epoch, core, positions, ends)
+        shard.group = Group(lambda: self._queue(partition, shard))
         await self._stop_reader()
         self._shards[partition] = shard
         self._start_reader()
         await self._unless_failed(shard.caught_up)
         # Lanes without a message yet are journalled too: the next start must not begin after what comes now.
         shard.moved |= set(shard.positions)
-        await self._write(partition, shard)
+        await self._write(shard)
 
     async def release(self, partition: int) -> None:
         """Forget the shard; its journal is complete up to its position."""
@@ -143,6 +147,7 @@ class PaperExecutor:
             return
         await self._stop_reader()
         shard = self._shards.pop(partition)
+        shard.group.flush()
         shard.news.set()
         self._start_reader()
 
@@ -150,6 +155,7 @@ class PaperExecutor:
         """Stop reading."""
         await self._stop_reader()
         for shard in self._shards.values():
+            shard.group.flush()
             shard.news.set()
         self._shards.clear()
 
@@ -160,7 +166,7 @@ class PaperExecutor:
         shard = self._shard(attempt.partition, attempt.epoch)
         client_id = attempt.client_order_id
         accepted = Accepted(pricing.venue_order_id(client_id), client_id)
-        if client_id in shard.core.orders or await self._journal.find(client_id) is not None:
+        if client_id in shard.core.orders or await self._known.find(client_id) is not None:
             return accepted
         if client_id in shard.core.orders:  # a second call of the same attempt while we looked
             return accepted
@@ -168,7 +174,7 @@ class PaperExecutor:
         if self.window_ms and now_ms > attempt.deadline_ms:
             return Rejected("receive_window", f"arrived {now_ms - attempt.deadline_ms} ms after its deadline")
         shard.core.submit(venue_order(attempt), attempt.prepared_ms)
-        await self._write(attempt.partition, shard)
+        await self._write(shard)
         return accepted
 
     async def cancel(self, request: CancelRequest) -> CancelResult:
@@ -176,7 +182,7 @@ class PaperExecutor:
         shard = self._shard(request.partition, request.epoch)
         if not shard.core.cancel(request.client_order_id, request.sent_ms):
             return Rejected("not_resting", "nothing rests under this client order id")
-        await self._write(request.partition, shard)
+        await self._write(shard)
         return Accepted(pricing.venue_order_id(request.client_order_id), request.client_order_id)
 
     async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
@@ -185,7 +191,7 @@ class PaperExecutor:
         client_id = request.client_order_id
         if not shard.core.change_protection(client_id, request.stop_loss, request.take_profit, request.sent_ms):
             return Rejected("not_resting", "no leg of this entry rests, nor will one")
-        await self._write(request.partition, shard)
+        await self._write(shard)
         return Accepted(pricing.venue_order_id(client_id), client_id)
 
     async def query(self, attempt: Attempt) -> QueryResult:
@@ -284,13 +290,13 @@ class PaperExecutor:
                 await self._apply_all(batch)
 
     async def _apply_all(self, batch: list[MarketRecord]) -> None:
-        for partition, shard in self._shards.items():
+        for shard in self._shards.values():
             changed = self._apply(shard, batch)
             now = asyncio.get_running_loop().time()
             overdue = shard.moved and now - shard.journalled_at >= self._params.journal_interval_ms / 1000
             if changed or overdue:
                 shard.journalled_at = now
-                await self._write(partition, shard)
+                await self._write(shard)
             shard.check_caught_up()
             shard.news.set()
 
@@ -307,14 +313,18 @@ class PaperExecutor:
         shard.time_ms = max((lane_.time_ms for lane_ in core.lanes.values()), default=0)
         return core.number != before
 
-    async def _write(self, partition: int, shard: _Shard) -> None:
-        """Journal what changed; memory and the queue's order stay equal because nothing awaits in between."""
+    async def _write(self, shard: _Shard) -> None:
+        """Journal what changed, together with what else changes in this turn of the event loop."""
+        await shard.group.join()
+
+    def _queue(self, partition: int, shard: _Shard) -> Any:
+        """Queue all that has changed; nothing awaits in between, so memory and the queue's order stay equal."""
         market = {lane: (shard.positions[lane], shard.core.lane_state(lane)) for lane in shard.moved}
         shard.moved = set()
         core = shard.core
         future: Any = self._journal.write(partition, shard.epoch, shard.drain(), (core.number, core.rank), market)
         future.add_done_callback(lambda _: shard.news.set())
-        await future
+        return future
 
     # ---- failures
 

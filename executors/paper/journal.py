@@ -167,8 +167,7 @@ class Journal:
                     key = {name: row[name] for name in ("venue", "shard", "account", "group_name", "instrument")}
                     connection.execute(sa.delete(groups).filter_by(**key))
             for table, rows in ((events, event_rows), (fills, fill_rows)):
-                if rows:
-                    connection.execute(sa.insert(table), rows)
+                tables.insert(connection, table, rows)
             tables.upsert(connection, lanes, lane_rows)
             tables.upsert(connection, shards, [head])
 
@@ -177,11 +176,18 @@ class Journal:
     async def find(self, client_order_id: str) -> VenueOrder | None:
         """Return an order that ever reached the venue."""
 
-        def work(connection: sa.Connection) -> VenueOrder | None:
-            row = connection.execute(
-                sa.select(orders.c.body).filter_by(venue=self._venue, client_order_id=client_order_id)
-            ).one_or_none()
-            return None if row is None else _order(row.body)
+        return (await self.find_all([client_order_id])).get(client_order_id)
+
+    async def find_all(self, client_order_ids: list[str]) -> dict[str, VenueOrder]:
+        """Return those of these orders that ever reached the venue."""
+
+        def work(connection: sa.Connection) -> dict[str, VenueOrder]:
+            rows = connection.execute(
+                sa.select(orders.c.client_order_id, orders.c.body)
+                .filter_by(venue=self._venue)
+                .where(orders.c.client_order_id.in_(client_order_ids))
+            )
+            return {row.client_order_id: _order(row.body) for row in rows}
 
         return await self._database.run(work)
 

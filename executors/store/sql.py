@@ -69,7 +69,7 @@ def add_records(connection: sa.Connection, partition: int, lease: Any, records: 
             }
         )
         heads[topic] = (lease.generation, number)
-    connection.execute(sa.insert(tables.outbox), rows)
+    tables.insert(connection, tables.outbox, rows)
     tables.upsert(
         connection,
         tables.heads,

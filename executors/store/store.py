@@ -66,11 +66,20 @@ class Changes:
     fills: list[dict[str, Any]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     protection: dict[str, Triggers | None] = field(default_factory=dict)  # by entry; None: settled
-    cursor: tuple[str, int] | None = None
+    cursors: dict[str, int] = field(default_factory=dict)  # by venue
 
     def touch(self, row: OrderRow) -> None:
         """Write this row."""
         self.rows[row.order_id] = row
+
+    def add(self, later: "Changes") -> None:
+        """Take in what was changed after this."""
+        self.rows |= later.rows
+        self.attempts += later.attempts
+        self.fills += later.fills
+        self.records += later.records
+        self.protection |= later.protection
+        self.cursors |= later.cursors
 
     def attempt(self, attempt: Attempt, state: str, code: str = "", order_id: str = "", client_id: str = "") -> None:
         """Write an attempt (or, with the last two, that of a leg attached to it)."""
@@ -165,17 +174,19 @@ class Store:
     def write(self, claim: Claim, changes: Changes) -> "Any":
         """Queue the changes, as they are now, in one transaction; return a future of its commit."""
         rows = [row.values() for row in changes.rows.values()]
-        attempts, fills, records, cursor = changes.attempts, changes.fills, changes.records, changes.cursor
+        attempts, fills, records = changes.attempts, changes.fills, changes.records
         protection = changes.protection
+        cursors = [
+            {"partition": claim.partition, "venue": venue, "number": number}
+            for venue, number in changes.cursors.items()
+        ]
 
         def work(connection: sa.Connection) -> None:
             lease = check_lease(connection, claim.partition, claim.epoch)
             tables.upsert(connection, tables.orders, rows)
             tables.upsert(connection, tables.attempts, attempts, only=("state", "code"))
             tables.insert_missing(connection, tables.fills, fills)
-            if cursor is not None:
-                row = {"partition": claim.partition, "venue": cursor[0], "number": cursor[1]}
-                tables.upsert(connection, tables.cursors, [row])
+            tables.upsert(connection, tables.cursors, cursors)
             sql.write_protection(connection, claim.partition, protection)
             sql.add_records(connection, claim.partition, lease, records)
 
