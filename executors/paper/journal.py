@@ -205,7 +205,7 @@ class Journal:
                 .filter_by(venue=self._venue)
                 .where(orders.c.client_order_id.in_(client_order_ids))
             )
-            return {row.client_order_id: _order(row.body) for row in rows}
+            return {row.client_order_id: _order(row.body) for row in rows.all()}
 
         return await self._database.run(work)
 
@@ -225,7 +225,7 @@ class Journal:
                 .order_by(events.c.number)
                 .limit(limit)
             )
-            return [msgspec.json.decode(row.body, type=VenueEvent) for row in rows]
+            return [msgspec.json.decode(row.body, type=VenueEvent) for row in rows.all()]
 
         return await self._database.run(work)
 
