@@ -1,6 +1,7 @@
 """What ClickHouse holds of copying, for commands: rows as dictionaries, and as the messages they came from.
 
-Entry points: `sink_url`, `Ledger.rows`, `outcome_of`, `event_of`, `quoted`. Asked of the running sink, else of the data folder.
+Entry points: `sink_url`, `Ledger.rows`, `outcome_of`, `event_of`, `quoted`. Asked of the running sink, else
+of the data folder.
 """
 
 import json

@@ -127,7 +127,6 @@ def test_a_leader_is_changed_in_part(desk: Desk) -> None:
         (("set", "dask", "--set", "title=x"), "no leader 'dask'; did you mean 'desk'?"),
         (("set", "desk"), "nothing to change"),
         (("set", "desk", "--set", "title"), "is not PATH=VALUE"),
-        (("set", "desk", "--source", "alice"), "would follow itself"),
         (("pause", "dask"), "did you mean 'desk'?"),
         (("show", "dask"), "did you mean 'desk'?"),
     ],
