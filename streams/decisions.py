@@ -219,8 +219,8 @@ class DecisionStore:
                 after = known.leaders[name]
                 return _other_leader(before, after) + _closed(before) or leader_problems(known, after)
             if isinstance(before, SubscriptionChanged):
-                after = known.subscriptions[name]
-                return subscription_problems(known, after, joins=after.leader != before.leader)
+                mine = known.subscriptions[name]
+                return subscription_problems(known, mine, joins=mine.leader != before.leader)
             return group_problems(known.groups[name])
 
         return self._put(thing, name, change, check, request_id, must_be=True)
