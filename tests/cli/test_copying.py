@@ -188,7 +188,7 @@ def test_a_subscription_is_made_and_changed(desk: Desk) -> None:
         (("add", "alice", "demo", "--ratio", "much"), "settings.ratio: "),
         (("add", "alice", "demo", "--set", "size.kind=ratio"), "settings.size: mode ratio needs the leader's size"),
         (("add", "alice", "demo", "--set", "size.kind=ration"), "settings.size"),
-        (("add", "alice", "demo", "--set", "max_order_notional=2000"), "max_order_notional is above"),
+        (("add", "alice", "demo", "--set", "max_order_notional=2000"), "is above max_position_notional"),
         (("add", "alice", "demo", "--group", "carefull"), "group: no group 'carefull'; did you mean 'careful'?"),
         (("set", "alice/desk", "--set", "rato=1"), "settings.rato: unknown key; did you mean 'ratio'?"),
         (("set", "alice/desk", "--unset", "rato"), "unknown key; did you mean 'ratio'?"),
