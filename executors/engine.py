@@ -24,6 +24,7 @@ from executors.positions import tell_positions
 from executors.protocols import Executor
 from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, OutboxRow, Record, Store
+from schemas.accounts import Transfer
 from schemas.orders import CancelOrder, ChangeProtection, Order
 from schemas.reasons import Leg, ReportKind
 from schemas.system import ControlState
@@ -145,12 +146,13 @@ class ExecutionEngine:
         self,
         partition: int,
         offsets: Sequence[int],
-        messages: Sequence[Order | CancelOrder | ChangeProtection],
+        messages: Sequence[Order | CancelOrder | ChangeProtection | Transfer],
         next_offset: int | None = None,
         inbox: bytes | None = None,
     ) -> None:
         """Take messages of `orders`, in order: rows and the new position in one transaction.
 
+        Transfers are told to the venues first: each counts once there, so a repeat after a crash does no harm.
         Offsets below the position are skipped; a known order id with equal fields changes nothing, with other fields
         it raises an alert. Returns after the commit, not after the execution.
 
@@ -175,7 +177,11 @@ class ExecutionEngine:
         for account in changing & work.stored_only.keys():
             await work.refill(account, None)
         for offset, message in zip(offsets, messages, strict=True):
-            if offset < position:
+            if offset >= position and isinstance(message, Transfer):
+                for executor in self._executors.values():
+                    await executor.transfer(message, partition, work.claim.epoch)
+        for offset, message in zip(offsets, messages, strict=True):
+            if offset < position or isinstance(message, Transfer):
                 continue
             if isinstance(message, Order):
                 group = rows_of(message, partition, offset, self._first_state(partition, offset))

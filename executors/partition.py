@@ -25,6 +25,7 @@ from schemas.reasons import Leg, ReportKind
 from schemas.status import VenuePosition, VenueReport
 from schemas.system import Alert
 
+TOO_LATE = "the leg has ended: its trigger price cannot be changed any more"
 _ENDS = {ReportKind.CANCELLED: "cancel", ReportKind.EXPIRED: "expire", ReportKind.REJECTED: "reject"}
 
 
@@ -53,8 +54,7 @@ def leg_price(leg: OrderRow, wanted: Triggers) -> Decimal | None:
 
 def unchanged_record(leg: OrderRow, now_ms: int) -> Record:
     """Return the report of a leg that has ended: a change of its trigger price came too late."""
-    text = "the leg has ended: its trigger price cannot be changed any more"
-    return report_record(leg.report(ReportKind.REJECTED, now_ms, code="not_resting", message=text))
+    return report_record(leg.report(ReportKind.REJECTED, now_ms, code="not_resting", message=TOO_LATE))
 
 
 def position_record(account: str, venue: str, instrument: str, size: Decimal, now_ms: int) -> Record:

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from processors.matching.types import VenueEvent
+from schemas.accounts import Transfer
 from schemas.ids import derive_id
 from schemas.orders import Order
 
@@ -206,6 +207,10 @@ class Executor(Protocol):
 
     def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         """Yield events with numbers above `after`, for ever; raise if the venue's side has failed."""
+        ...
+
+    async def transfer(self, transfer: Transfer, partition: int, epoch: int) -> None:
+        """Money came or went, says the log: for venues that we simulate. Each transfer id counts once."""
         ...
 
     async def positions(self, partition: int) -> Holdings:

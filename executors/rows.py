@@ -67,6 +67,7 @@ class OrderRow:
     live: bool = True
     change: Triggers | None = None
     # Only in memory.
+    moved: bool = False  # its trigger prices are no longer those of the order as it came
     body: bytes = b""
     body_of: Order | None = None
     trade_ids: set[str] = field(default_factory=set)
@@ -107,6 +108,7 @@ class OrderRow:
         """Let the order carry these trigger prices."""
         protection = self.order.protection
         if protection is not None:
+            self.moved = True
             prices = {name: price for name, price in triggers._asdict().items() if price is not None}
             self.order = msgspec.structs.replace(self.order, protection=msgspec.structs.replace(protection, **prices))
 

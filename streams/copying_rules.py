@@ -13,9 +13,9 @@ The configuration file, the command line and the API go through them; the accoun
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from processors.copying import modes
 from processors.copying.params import ParamsError, SubscriptionParams
@@ -51,6 +51,18 @@ class SubscriptionPart(SubscriptionParams):
     def named(self) -> dict[str, Any]:
         """Return the fields that were named, as JSON."""
         return self.model_dump(mode="json", include=set(self.model_fields_set))
+
+
+if TYPE_CHECKING:
+    Part = dict[str, Any]
+else:  # checked field by field with paths, kept as what was named: the rest is inherited
+    Part = Annotated[SubscriptionPart, AfterValidator(SubscriptionPart.named), PlainSerializer(dict)]
+
+
+class LeaderSection(LeaderParams):
+    """LeaderParams whose followers' defaults are a part as well, so that their mistakes are told with their path."""
+
+    defaults: Part = Field(default_factory=dict)
 
 
 class Known:
@@ -121,21 +133,12 @@ def resolved(known: Known, subscription: SubscriptionChanged) -> Resolved:
     )
 
 
-def leader_json(params: LeaderParams) -> dict[str, Any]:
-    """Return a leader's settings as JSON, with the defaults of its followers in the form of `part`."""
-    settings = params.model_dump(mode="json")
-    defaults, wrong = part(settings.get("defaults") or {}, "")
-    return settings if wrong else settings | {"defaults": defaults}
-
-
 def leader_problems(known: Known, leader: LeaderChanged, *, followers: bool = True) -> list[Problem]:
     """Return what keeps a leader from being as it says; `known` holds it already.
 
     followers: ask also whether one of them would follow itself.
     """
-    problems = validated(LeaderParams, leader.settings, "settings")[1]
-    if not problems:
-        problems += part(leader.settings.get("defaults") or {}, "settings.defaults")[1]
+    problems = validated(LeaderSection, leader.settings, "settings")[1]
     if leader.kind != "account" and leader.source:
         problems.append(Problem("source", f"only a leader of kind account has one, not one of kind {leader.kind}"))
     if leader.kind != "account":
@@ -196,7 +199,7 @@ def subscription_problems(
 def _joining_problems(
     known: Known, leader: LeaderChanged, account: AccountChanged, params: SubscriptionParams, invite_code: str | None
 ) -> list[Problem]:
-    asks, wrong = validated(LeaderParams, leader.settings, "")
+    asks, wrong = validated(LeaderSection, leader.settings, "")
     if asks is None or wrong:
         return []  # told of the leader itself
     problems = []

@@ -7,19 +7,18 @@ streams/copying_rules.py over the whole file, each problem with its path.
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from processors.account.params import AccountParams
-from processors.leader.params import LeaderParams
 from schemas.accounts import AccountChanged, GroupChanged, SubscriptionChanged
 from schemas.leaders import LeaderChanged, LeaderKind
 from streams.copying_rules import (
     Known,
-    SubscriptionPart,
+    LeaderSection,
+    Part,
     group_problems,
-    leader_json,
     leader_problems,
     subscription_problems,
 )
@@ -27,10 +26,6 @@ from streams.problems import Problem
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 Ratio = Annotated[Decimal, Field(gt=0, le=1_000, allow_inf_nan=False)]
-if TYPE_CHECKING:
-    Part = dict[str, Any]
-else:  # checked field by field with paths, kept as what was named: the rest is inherited
-    Part = Annotated[SubscriptionPart, AfterValidator(SubscriptionPart.named), PlainSerializer(dict)]
 
 
 class Section(BaseModel):
@@ -46,7 +41,7 @@ class LeaderSettings(Section):
     kind: LeaderKind
     source: str = Field(default="", description="kind account: the account that leads")
     status: Literal["active", "paused", "closed"] = "active"
-    settings: LeaderParams = LeaderParams()
+    settings: LeaderSection = LeaderSection()
     secret_env: str | None = Field(
         default=None, description="kind feed: environment variable of its secret; None: WAKELINE_WEBHOOK_SECRET_NAME"
     )
@@ -148,7 +143,7 @@ def decisions(settings: Copying, now_ms: int) -> Iterator[tuple[str, Any]]:
     listed = {leader.name for leader in settings.leaders}
     for strategy in settings.strategies:
         if strategy.name not in listed:
-            unlisted = leader_json(LeaderParams())
+            unlisted = LeaderSection().model_dump(mode="json")
             yield (
                 "",
                 LeaderChanged(now_ms=now_ms, leader=strategy.name, kind="strategy", status="active", settings=unlisted),
@@ -161,7 +156,7 @@ def decisions(settings: Copying, now_ms: int) -> Iterator[tuple[str, Any]]:
                 leader=leader.name,
                 kind=leader.kind,
                 status=leader.status,
-                settings=leader_json(leader.settings),
+                settings=leader.settings.model_dump(mode="json"),
                 source=leader.source,
             ),
         )

@@ -43,6 +43,7 @@ from processors.matching import pricing
 from processors.matching.core import Changes, MatchingCore
 from processors.matching.positions import ZERO
 from processors.matching.types import Bracket, VenueOrder
+from schemas.accounts import Transfer
 from schemas.reasons import Leg, ReportKind
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class _Shard:
         self.moved: set[int] = set()  # lanes whose position is not journalled yet
         self.journalled_at = 0.0
         self.news = asyncio.Event()
+        self.transfers: list[str] = []  # ids not journalled yet
         self.time_ms = 0
         self.group: Group  # joins what is written within one turn of the event loop
         self.loaded = core.number
@@ -173,9 +175,40 @@ class PaperExecutor:
         now_ms = max(attempt.prepared_ms, shard.core.lane_time_ms(attempt.order.instrument))
         if self.window_ms and now_ms > attempt.deadline_ms:
             return Rejected("receive_window", f"arrived {now_ms - attempt.deadline_ms} ms after its deadline")
-        shard.core.submit(venue_order(attempt), attempt.prepared_ms)
+        wanted = venue_order(attempt)
+        lacking = self._lacking(shard, attempt, wanted)
+        if lacking:
+            return Rejected("insufficient_balance", f"{attempt.order.account}: {lacking}")
+        shard.core.submit(wanted, attempt.prepared_ms)
         await self._write(shard)
         return accepted
+
+    def _lacking(self, shard: _Shard, attempt: Attempt, order: VenueOrder) -> str:
+        """Give an entry of an account with a balance its hold; return what the account lacks for it."""
+        if order.reduce_only or not self._has_balance(shard, order.account):
+            return ""
+        touch = shard.core.touch_price(order.instrument, order.side)
+        price = order.limit_price or touch or attempt.order.reference_price
+        order.hold = price / order.leverage + price * self._params.taker_fee
+        return shard.core.funds.lacking(order)
+
+    def _has_balance(self, shard: _Shard, account: str) -> bool:
+        """Whether an account has a balance here; its opening balance counts when it is first seen."""
+        opening = self._params.balances.get(account, self._params.balances.get("*"))
+        if opening is None:
+            return False
+        if account not in shard.core.funds.balances:
+            shard.core.funds.add(account, opening)
+        return True
+
+    async def transfer(self, transfer: Transfer, partition: int, epoch: int) -> None:
+        """Book money paid in or out, once per transfer id; an account without a balance has no use for it."""
+        shard = self._shard(partition, epoch)
+        if not self._has_balance(shard, transfer.account) or await self._journal.has_transfer(transfer.transfer_id):
+            return
+        shard.core.funds.add(transfer.account, transfer.amount)
+        shard.transfers.append(transfer.transfer_id)
+        await self._write(shard)
 
     async def cancel(self, request: CancelRequest) -> CancelResult:
         """Take a cancel request into the venue and its journal."""
@@ -321,8 +354,10 @@ class PaperExecutor:
         """Queue all that has changed; nothing awaits in between, so memory and the queue's order stay equal."""
         market = {lane: (shard.positions[lane], shard.core.lane_state(lane)) for lane in shard.moved}
         shard.moved = set()
+        transfers, shard.transfers = shard.transfers, []
         core = shard.core
-        future: Any = self._journal.write(partition, shard.epoch, shard.drain(), (core.number, core.rank), market)
+        counters = (core.number, core.rank)
+        future: Any = self._journal.write(partition, shard.epoch, shard.drain(), counters, market, transfers)
         future.add_done_callback(lambda _: shard.news.set())
         return future
 
@@ -375,4 +410,5 @@ def venue_order(attempt: Attempt) -> VenueOrder:
         expires_ms=order.not_after_ms if order.leg is Leg.ENTRY and order.kind == "market" else None,
         bracket=bracket,
         closes=attempt.closes_client_id,
+        leverage=order.leverage,
     )

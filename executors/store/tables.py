@@ -185,7 +185,7 @@ def _compiled(dialect: sa.Dialect, statement: Any) -> _Many:
 
 
 def _insert_of(dialect: sa.Dialect, table: sa.Table, columns: tuple[str, ...]) -> Any:
-    values = {name: sa.bindparam(name) for name in columns}
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
     if dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite
 

@@ -285,7 +285,12 @@ class State:
         }
 
     def told_before(self, event: LeaderEvent) -> int | None:
-        """Return the sequence at which the leader told the same cause as another event, None if it did not."""
+        """Return the sequence at which the leader told the same cause as another event, None if it did not.
+
+        Of signals only: a trade through zero is an exit and an entry of one cause.
+        """
+        if event.position is not None:
+            return None
         known = self.told.get((event.leader, event.cause))
         if known is None or known[0] == event.event_id:
             return None

@@ -40,7 +40,7 @@ def watch(name: str, leader: Leader, doing: Doing, cause: str, now_ms: int) -> l
     outs: list[Out] = []
     for finding in notice(leader.watch, params, doing, now_ms):
         pause = params.action == "pause" and leader.effective_status == "active"
-        mend = f"It is paused until `wakeline pause --leader {name} --resume`." if pause else "Look at its trades."
+        mend = f"It is paused until `wakeline pause leader:{name} --resume`." if pause else "Look at its trades."
         text = f"Leader {name} {finding.text} ({doing.instrument}). {mend}"
         outs.append(telling.alert("leader_suspicious", "warning", text, finding.numbers, now_ms))
         if pause:

@@ -107,7 +107,7 @@ def _opened(scope: str, pauses: Pauses, moved: BreakerEvent, told: FollowerRepor
     numbers = pauses.breaker.numbers
     last = f" The last one said: {told.error}." if told.error else ""
     if scope == ALL_LEADERS:
-        whose, then = "all leaders", "Nothing is entered until a person says so: `wakeline pause --all --resume`."
+        whose, then = "all leaders", "Nothing is entered until a person says so: `wakeline pause all --resume`."
     else:
         whose, then = f"leader {told.of}", "It tries again by itself; exits go on."
     what = "a copy that was tried failed again" if moved is BreakerEvent.PROBE_FAILED else "too many copies fail"

@@ -27,6 +27,7 @@ from processors.market_time import AHEAD_MS, admits
 from processors.matching import pricing, protection
 from processors.matching.believable import near
 from processors.matching.book import Book
+from processors.matching.funds import Funds
 from processors.matching.params import MatchingParams
 from processors.matching.positions import ZERO, Positions
 from processors.matching.types import (
@@ -55,6 +56,7 @@ class Changes(NamedTuple):
     events: list[VenueEvent]
     orders: list[VenueOrder]
     groups: list[Group]
+    balances: dict[str, Decimal]
 
 
 class _Lane:
@@ -77,6 +79,7 @@ class MatchingCore:
         self.params = params
         self.orders: dict[str, VenueOrder] = {}  # live ones only
         self.positions = Positions()
+        self.funds = Funds()
         self.lanes: dict[int, _Lane] = {}
         self.number = 0
         self.rank = 0
@@ -106,6 +109,7 @@ class MatchingCore:
         order.arrives_ms = self._arrival(order.instrument, sent_ms + delay)
         order.rank = self._next_rank()
         self.orders[order.client_order_id] = order
+        self.funds.came(order)
         self._dirty_orders[order.client_order_id] = order
         self._send(order, order.arrives_ms, _ORDER)
 
@@ -145,6 +149,13 @@ class MatchingCore:
                 self._dirty_orders[target.client_order_id] = target
                 self._send(target, at_ms, _CHANGE, change.rank)
         return bool(targets)
+
+    def touch_price(self, instrument: str, side: Side) -> Decimal | None:
+        """Return what an order on `side` would pay now; None: no market is known."""
+        book = self._books.get(instrument)
+        if book is None:
+            return None
+        return (book.touch.ask if side is Side.BUY else book.touch.bid) or book.touch.reference
 
     def lane_time_ms(self, instrument: str) -> int:
         """Return market time of the instrument's lane; 0 if no lane has shown it."""
@@ -449,7 +460,9 @@ class MatchingCore:
     def _fill(self, order: VenueOrder, price: Decimal, size: Decimal, now: int, taker: bool) -> None:
         order.filled += size
         order.fills += 1
-        group, lots = self.positions.book(order, size)
+        group, lots, realized = self.positions.book(order, size, price)
+        fee = price * size * (self.params.taker_fee if taker else self.params.maker_fee)
+        self.funds.filled(group, realized, fee)
         self._dirty_groups[Positions.key(order)] = group
         final = order.filled == order.size or (order.reduce_only and self.positions.closable(order) == 0)
         self.number += 1
@@ -464,7 +477,7 @@ class MatchingCore:
                 venue_order_id=pricing.venue_order_id(order.client_order_id),
                 trade_id=pricing.trade_id(order.client_order_id, order.fills),
                 price=price,
-                fee=price * size * (self.params.taker_fee if taker else self.params.maker_fee),
+                fee=fee,
                 fee_currency=pricing.fee_currency(order.instrument),
                 liquidity="taker" if taker else "maker",
                 trigger_price=order.trigger_price,
@@ -475,6 +488,7 @@ class MatchingCore:
             self._books[order.instrument].drop(order)
             self._move(order, "fill")
             del self.orders[order.client_order_id]
+            self.funds.went(order)
         for lot in lots:
             self._protect(order, lot, now)
 
@@ -539,6 +553,7 @@ class MatchingCore:
             book.drop(order)
         self._move(order, event)
         del self.orders[order.client_order_id]
+        self.funds.went(order)
         self.number += 1
         self._events.append(
             VenueEvent(
@@ -560,7 +575,8 @@ class MatchingCore:
 
     def drain(self) -> Changes:
         """Return what changed since the last drain and start anew."""
-        changes = Changes(self._events, list(self._dirty_orders.values()), list(self._dirty_groups.values()))
+        groups = list(self._dirty_groups.values())
+        changes = Changes(self._events, list(self._dirty_orders.values()), groups, self.funds.drain())
         self._events, self._dirty_orders, self._dirty_groups = [], {}, {}
         return changes
 
@@ -582,6 +598,7 @@ class MatchingCore:
             lanes=[self.lane_state(lane) for lane in sorted(self.lanes)],
             number=self.number,
             rank=self.rank,
+            balances=dict(sorted(self.funds.balances.items())),
         )
 
     @classmethod
@@ -596,8 +613,11 @@ class MatchingCore:
                 core._books[touch.instrument] = lane.books[touch.instrument] = Book(state.lane, touch)
         for group in snapshot.groups:
             core.positions.groups[(group.account, group.group, group.instrument)] = group
+            core.funds.load(group)
+        core.funds.balances = dict(snapshot.balances)
         for order in sorted(snapshot.orders, key=lambda order: order.rank):
             core.orders[order.client_order_id] = order
+            core.funds.came(order)
             if order.entry:
                 core._legs_of.setdefault(order.entry, []).append(order)
             if order.cancel_arrives_ms is not None:

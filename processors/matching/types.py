@@ -50,7 +50,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     `group` bounds reduce-only orders: they never close more than their group's own position (the group is the
     subscription). `expires_ms`: a market order that is not filled at this market time loses its rest. `entry` names
     the entry of a bracket leg; `closes` the entry whose lot an order closes before all others. `changes` are new
-    trigger prices on their way. `rank` gives time priority.
+    trigger prices on their way. `hold` is the margin and fee per unit that an entry sets aside until it fills. `rank`
+    gives time priority.
     """
 
     client_order_id: str
@@ -68,6 +69,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     bracket: Bracket | None = None
     entry: str = ""
     closes: str = ""
+    leverage: int = 1
+    hold: Decimal = Decimal(0)
     changes: list[TriggerChange] = []
     state: State = "pending"
     arrives_ms: int = 0
@@ -102,11 +105,13 @@ class VenueEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Lot(msgspec.Struct):
-    """What is still open of one entry; `side` is the entry's."""
+    """What is still open of one entry, and at what cost; `side` is the entry's."""
 
     entry: str
     side: Side
     open: Decimal
+    cost: Decimal = Decimal(0)
+    leverage: int = 1
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -158,3 +163,4 @@ class Snapshot(msgspec.Struct, kw_only=True):
     lanes: list[Lane]
     number: int = 0
     rank: int = 0
+    balances: dict[str, Decimal] = {}

@@ -32,6 +32,7 @@ from executors.protocols import (
 from executors.store import Store
 from processors.matching.params import Latency
 from schemas import codec
+from schemas.accounts import Transfer
 from schemas.ids import derive_id
 from schemas.market import Quote, Trade
 from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
@@ -308,6 +309,8 @@ class FakeVenue:
             fee=Decimal(0),
             liquidity="taker",
         )
+
+    async def transfer(self, transfer: Transfer, partition: int, epoch: int) -> None: ...
 
     async def positions(self, partition: int) -> Holdings:
         rows = self._database.execute(

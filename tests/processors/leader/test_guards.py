@@ -195,7 +195,7 @@ def test_the_breaker_of_all_waits_for_a_person() -> None:
     assert world.step(reported(GLOBAL_BREAKER.min_attempts - 1, 99, leader="*"), 5000) == []
     outs = world.step(reported(1, 0, leader="*"), 5000)
     assert controls(outs) == [("*", True)]
-    assert "wakeline pause --all --resume" in alerts(outs)[0].text
+    assert "wakeline pause all --resume" in alerts(outs)[0].text
     assert world.step(reported(500, 500, leader="*"), 900_000) == []
     assert controls(world.step(pause("c1", "*", False))) == [("*", False)]
     assert controls(world.step(reported(500, 500, leader="*"), 900_001)) == [("*", True)]

@@ -79,7 +79,7 @@ def test_the_json_form_is_read_back(settings: dict[str, Any]) -> None:
         ({"defaults": {"ratio": "1e9"}}, "leader.defaults: .*defaults.ratio"),
         ({"defaults": {"ratio": "-1"}}, "leader.defaults: .*defaults.ratio"),
         ({"defaults": {"raito": "1"}}, "leader.defaults: .*defaults.raito"),
-        ({"defaults": {"whitelist": ["a"], "blacklist": ["a"]}}, "leader.defaults: .*whitelist and blacklist"),
+        ({"defaults": {"whitelist": ["a:B"], "blacklist": ["a:B"]}}, "leader.defaults: .*whitelist and blacklist"),
         ({"defaults": {"blacklist": ["x" * 70_000]}}, "leader.defaults: .*bytes"),
         ({"defaults": {"ratio": object()}}, "leader.defaults: .*JSON"),
         ({"defaults": 3}, "leader.defaults"),
