@@ -7,7 +7,8 @@ Entry points: `copy`, `bring`, `go_on`.
 2. A reduction is sized by the mode or by the leader's share, rounded down to the lot, and never more than there is. An
    exit closes all there is, whatever the mode.
 3. While a position is being closed or reduced, later events wait, oldest first; a newer target supersedes a waiting
-   one, and so does an exit where too many wait. Each keeps its pending outcome until its turn.
+   one (a reduction only other reductions, since it never enters), and so does an exit where too many wait. Each keeps
+   its pending outcome until its turn.
 4. Nothing here decides whether an entry may go: that is the gate's.
 """
 
@@ -27,6 +28,7 @@ from processors.protocols import Out
 from schemas.leaders import LeaderEvent
 from schemas.reasons import LeaderAction, Leg, OutcomeState, RefusalReason, Side
 
+REDUCE = LeaderAction.REDUCE
 MOST_WAITING = 64
 """Events that may wait for one holding; more are skipped."""
 
@@ -53,7 +55,7 @@ def copy(
         return _close(state, account, subscription, holding, event, ZERO, now_ms, told)
     if follows == "position":
         return _to_target(state, account, subscription, holding, event, params, mode, now_ms, told)
-    if event.action is LeaderAction.REDUCE:
+    if event.action is REDUCE:
         return _reduce(state, account, subscription, holding, event, params, mode, now_ms, told)
     side = event.side.opposite if mode.opposite else event.side
     have = exposure_of(account, holding)
@@ -77,7 +79,12 @@ def bring(
     """Bring the position to `target` (signed, own units, exact) for an event."""
     have = exposure_of(account, holding)
     turns = have != ZERO and target != ZERO and (have > ZERO) != (target > ZERO)
-    if event.action is LeaderAction.REDUCE and (turns or abs(target) > abs(have)):
+    if event.action is REDUCE and turns:
+        expected = holding.expected  # what is held against the leader goes, nothing is entered
+        outs = _close(state, account, subscription, holding, event, ZERO, now_ms, told)
+        holding.expected = expected
+        return outs
+    if event.action is REDUCE and abs(target) > abs(have):
         numbers = {"position": str(have), "target": shown(target)}  # who leaves is never followed by entering
         return telling.skipped(
             subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, holding.instrument
@@ -124,12 +131,11 @@ def _wait(
     instrument = holding.instrument
     full = len(holding.waiting) >= MOST_WAITING
     if supersedes or (full and event.action is LeaderAction.EXIT):  # after an exit nothing before it matters
-        for older in holding.waiting:
-            numbers = {"by_sequence": str(event.sequence)}
+        while holding.waiting and not (event.action is REDUCE and holding.waiting[-1].action is not REDUCE):
+            older, numbers = holding.waiting.pop(), {"by_sequence": str(event.sequence)}
             outs += telling.skipped(
                 subscription, older, RefusalReason.SUPERSEDED, numbers, now_ms, Leg.ENTRY, instrument
             )
-        holding.waiting = []
     if len(holding.waiting) >= MOST_WAITING:
         numbers = {"waiting": str(len(holding.waiting))}
         return telling.skipped(
