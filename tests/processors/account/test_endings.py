@@ -20,6 +20,7 @@ from tests.processors.account.world import (
     START,
     D,
     World,
+    clock,
     fill,
     leader_event,
     marks,
