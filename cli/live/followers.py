@@ -19,6 +19,8 @@ from cli.live.words import how, last_reason
 from schemas.reasons import OutcomeState
 
 COST_COLUMNS = 100
+WORD_COLUMNS = 130
+_SHORT = {"copied": "copy", "reduced": "less", "skipped": "skip", "failed": "fail", "pending": "pend"}
 _BAD = ("halted", "breaker", "paused", "stopped")
 
 
@@ -45,13 +47,13 @@ def leaders_block(model: RunModel, rows: int, width: int) -> RenderableType:
 
 def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     """Return a heading and `rows` lines of subscriptions."""
-    wide = width >= COST_COLUMNS
+    wide, widest = width >= COST_COLUMNS, width >= WORD_COLUMNS
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold", pad_edge=False)
     table.add_column("follower", no_wrap=True, max_width=24 if wide else 16)
-    table.add_column("copies by", no_wrap=True, max_width=32 if width >= 130 else 22 if wide else 13)
+    table.add_column("copies by", no_wrap=True, max_width=32 if widest else 22 if wide else 13)
     table.add_column("status", no_wrap=True, max_width=15 if wide else 7)
     for name in (*ENDED, OutcomeState.PENDING.value):
-        table.add_column(name if wide else name[:4], justify="right", no_wrap=True, min_width=4)
+        table.add_column(name if widest else _SHORT[name], justify="right", no_wrap=True, min_width=4)
     if wide:
         table.add_column("ms", justify="right", no_wrap=True, min_width=4)
         table.add_column("bps", justify="right", no_wrap=True, min_width=5)

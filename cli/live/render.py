@@ -172,17 +172,17 @@ def _head(model: RunModel, screen: Screen, width: int) -> list[RenderableType]:
         overflow="ellipsis",
         no_wrap=True,
     )
-    equity = model.equity()
+    equity, apart = model.equity(), "  " if width >= 100 else " "
     second = Text.assemble(
         (" equity ", "dim"),
         (text.money(equity) if equity is not None else "-", "bold"),
-        ("  realised ", "dim"),
+        (f"{apart}realised ", "dim"),
         _pnl(model.realized_pnl),
-        ("  open ", "dim"),
+        (f"{apart}open ", "dim"),
         _pnl(model.unrealized_pnl()),
-        ("  fees ", "dim"),
+        (f"{apart}fees ", "dim"),
         text.money(model.fees),
-        ("  in ", "dim"),
+        (f"{apart}in ", "dim"),
         str(model.fills["entry"]),
         *(
             part
@@ -270,10 +270,9 @@ def _topics_across(rows: Sequence[tuple[str, int, float]], across: int) -> Rende
 
 def _health_lines(model: RunModel, screen: Screen) -> list[RenderableType]:
     """Return latency and lag in a line, the child processes in another."""
-    latency = [
-        f"{stage} {text.latency(of['p50'])}/{text.latency(of['p99'])}" for stage, of in model.latency_ms().items()
-    ]
-    first = Text.assemble(("latency ms p50/p99 ", "bold"), "  ".join(latency) or "-", overflow="ellipsis", no_wrap=True)
+    found = model.latency_ms().items()
+    latency = "  ".join(f"{stage} {text.latency(of['p50'])}/{text.latency(of['p99'])}" for stage, of in found)
+    first = Text.assemble(("latency ms p50/p99 ", "bold"), latency or "-", overflow="ellipsis", no_wrap=True)
     if model.lag:
         first.append("  lag ", style="dim").append(_behind(model))
     second = Text(overflow="ellipsis", no_wrap=True)

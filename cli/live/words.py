@@ -40,7 +40,7 @@ _FORMS: Final[Mapping[RefusalReason, tuple[str, ...]]] = {
     ),
     R.SLIPPAGE: (
         "slippage {slippage_bps} > {max_slippage_bps} bps",
-        "slippage {slippage} > {max_slippage_ticks} ticks",
+        "slippage {slippage} > {max_slippage_ticks} ticks of {tick}",
     ),
     R.DAY_AMOUNT: ("day amount, max {limit_value}",),
     R.DAY_ORDERS: ("{day_orders} of {max_day_orders} orders a day",),
@@ -70,7 +70,7 @@ def why(outcome: Outcome) -> str:
         cause = numbers.get("limit") or (outcome.reason.value if outcome.reason else "part filled")
         limit = _number(numbers["limit_value"]) if "limit_value" in numbers else ""
         size, wanted = _number(numbers["size"]), _number(numbers["wanted"])
-        return f"reduced {size} of {wanted}: {_plain(cause)} {limit}".rstrip()
+        return f"{size} of {wanted}: {_plain(cause)} {limit}".rstrip()
     if outcome.reason is not None:
         return _reason(outcome.reason, numbers)
     return f"{outcome.state.value} {outcome.message}".rstrip()
