@@ -4,6 +4,8 @@ One run for all tests; they stand in the order of its life. What people do here 
 """
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal as D
@@ -77,8 +79,10 @@ class Desk(NamedTuple):
 
     def send(self, leader: str, trade_id: str, **changes: Any) -> tuple[int, Any]:
         """Send one trade as `leader` does; a field of None is left out."""
-        body = {"id": trade_id, "instrument": BTC, "side": "buy", "time": time.time_ns() // 1_000_000, **changes}
-        body = {"price": PRICES[body["instrument"]], **body}
+        instrument = changes.get("instrument", BTC)
+        now_ms = time.time_ns() // 1_000_000
+        body = {"id": trade_id, "instrument": instrument, "side": "buy", "price": PRICES.get(instrument, "1")}
+        body |= {"time": now_ms, **changes}
         told = self.run.told("trading")
         assert told is not None
         return posted(told.webhook_port, leader, json.dumps({k: v for k, v in body.items() if v is not None}).encode())
@@ -191,15 +195,11 @@ def test_two_leaders_of_one_account_against_each_other(desk: Desk) -> None:
     desk.holds("ola/north", "0.5", SOL)
     desk.holds("ola/south", "-0.3", SOL)
 
-    def netted(size: str) -> bool:
-        told = [one for one in desk.watch.messages("account-events", VenuePosition) if one.account == "ola"]
-        return bool(told) and told[-1].size == D(size)
-
-    until(lambda: netted("0.2"), "the venue holds the sum")
-    desk.lead("north", "out", "sell", "1.0", SOL)
-    desk.holds("ola/north", "0", SOL)
+    desk.lead("north", "part", "sell", "0.4", SOL)
+    desk.holds("ola/north", "0.3", SOL)  # the venue's net is zero, and each leader's followers hold theirs
+    desk.lead("north", "back", "buy", "0.8", SOL)
+    desk.holds("ola/north", "0.7", SOL)
     desk.holds("ola/south", "-0.3", SOL)
-    until(lambda: netted("-0.3"), "the venue holds what is left")
 
 
 def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> None:
@@ -215,7 +215,7 @@ def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> Non
         (404, "leader", posted(port, "nobody", text)),
         (422, "price", desk.send("desk", "bad", price=None)),
         (422, "price", desk.send("desk", "bad", price="-1")),
-        (422, "instrument", desk.send("desk", "bad", instrument="BTC", price="1")),
+        (422, "instrument", desk.send("desk", "bad", instrument="BTC")),
         (409, "id", desk.send("desk", "open", size="7")),
     ):
         assert (answered[0], answered[1]["field"]) == (status, field), answered
@@ -226,11 +226,32 @@ def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> Non
     assert desk.watch.count("parked") == 0
 
 
+def test_a_killed_worker_goes_on_and_the_venue_holds_the_sum_of_the_subscriptions(desk: Desk) -> None:
+    sums: dict[tuple[str, str], D] = {}
+    for (name, instrument), size in positions(desk.watch).items():
+        key = (name.partition("/")[0], instrument)
+        sums[key] = sums.get(key, D(0)) + size
+    before, pid = len(desk.watch.messages("account-events", VenuePosition)), desk.run.pids()["trading"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: desk.run.running("trading") and desk.run.pids()["trading"] != pid, "the worker runs again")
+
+    def netted() -> dict[tuple[str, str], D]:
+        told = desk.watch.messages("account-events", VenuePosition)[before:]
+        return {(one.account, one.instrument): one.size for one in told}
+
+    until(lambda: netted().keys() == sums.keys(), "a worker that begins tells what the venue holds")
+    assert netted() == sums and sums["ola", SOL] == D("0.4")
+    told = desk.lead("desk", "out-again", "sell", "2.0")
+    assert {one.state for one in told.values()} == {OutcomeState.COPIED}
+    desk.holds("mia/desk", "0")
+    desk.holds("dan/desk", "0")
+
+
 def test_the_ledger_is_complete_and_the_same_everywhere(desk: Desk) -> None:
     check_ledger(desk.watch, desk.run.data_dir)
     assert len(owed(desk.watch)) == len(outcomes(desk.watch)) > 20
     filled: dict[tuple[str, str], D] = {}
-    for fill in desk.watch.messages("order-status", Fill):
+    for fill in {one.fill_id: one for one in desk.watch.messages("order-status", Fill)}.values():
         key, sign = (fill.subscription, fill.instrument), 1 if fill.side == "buy" else -1
         filled[key] = filled.get(key, D(0)) + sign * fill.size
     assert filled == positions(desk.watch)
