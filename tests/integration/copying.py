@@ -24,6 +24,7 @@ from processors.inbox import read_stamp
 from schemas.accounts import SubscriptionChanged
 from schemas.codec import decode
 from schemas.leaders import LeaderEvent, LeaderStateChanged
+from schemas.market import Marks
 from schemas.reasons import OutcomeState
 from schemas.status import FanOut, Outcome, PositionChanged
 from streams.topics_admin import load_catalogue
@@ -130,6 +131,18 @@ class Watch:
         known, length = self._decoded[topic], self.count(topic)
         known += [decode(record.value) for record in self.records[topic][len(known) : length]]
         return [message for message in known if not kinds or isinstance(message, kinds)]
+
+
+def marked(watch: Watch, instruments: Iterable[str]) -> bool:
+    """Return whether every partition of the account role knows a price of each of these."""
+    seen: dict[int, set[str]] = defaultdict(set)
+    messages = watch.messages("account-events")
+    for record, message in zip(watch.records["account-events"], messages, strict=False):
+        if isinstance(message, Marks):
+            seen[record.partition] |= {mark.instrument for mark in message.marks}
+    return len(seen) == load_catalogue()["account-events"].partitions and all(
+        names >= set(instruments) for names in seen.values()
+    )
 
 
 def outcomes(watch: Watch) -> dict[tuple[str, str], Outcome]:

@@ -17,7 +17,6 @@ from click.testing import CliRunner
 
 from cli.main import cli
 from schemas.leaders import LeaderEvent
-from schemas.market import Marks
 from schemas.reasons import OutcomeState, RefusalReason
 from schemas.status import FanOut, Fill, Outcome, TradeError, VenuePosition
 from tests.integration.copying import (
@@ -28,6 +27,7 @@ from tests.integration.copying import (
     Watch,
     check_ledger,
     configuration,
+    marked,
     outcomes,
     owed,
     positions,
@@ -120,12 +120,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     with Run(folder, "--config", str(config)) as run:
         run.wait_running()
         with Watch(run.bootstrap, *TOPICS) as watch:
-
-            def marked() -> bool:
-                marks = watch.messages("account-events", Marks)
-                return {mark.instrument for one in marks for mark in one.marks} == set(INSTRUMENTS)
-
-            until(marked, "every instrument has a price")
+            until(lambda: marked(watch, INSTRUMENTS), "every instrument has a price in every partition")
             yield Desk(run, watch, config)
 
 
