@@ -15,7 +15,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal as D
-from pathlib import Path
 from typing import Any
 
 import pytest
