@@ -423,7 +423,7 @@ def _proposal(
         halted=len(subscription.errors),
         status=subscription.status,
         leads=tuple(state.leads.get(account.account, ())),
-        held=holding.size,
+        held=exposure_of(account, holding),
         day_orders=use.orders,
         day_notional=use.notional,
         day_loss=-use.profit,
