@@ -2,7 +2,7 @@
 
 Entry points: `leaders_block`, `followers_table`. Pure, as all of the view.
 
-1. A follower's line needs 80 columns; the mean delay and cost come in from 100 on.
+1. A follower's line needs 80 columns; the mean delay and cost come in from 112 on.
 2. With too few lines, those that are halted or held back come first, and the last line says how many more there are.
 """
 
@@ -18,9 +18,9 @@ from cli.live.model import RunModel
 from cli.live.words import how, last_reason
 from schemas.reasons import OutcomeState
 
-COST_COLUMNS = 100
+COST_COLUMNS = 112
 WORD_COLUMNS = 130
-_SHORT = {"copied": "copy", "reduced": "less", "skipped": "skip", "failed": "fail", "pending": "pend"}
+_SHORT = {"copied": "copy", "reduced": "cut", "skipped": "skip", "failed": "fail", "pending": "pend"}
 _BAD = ("halted", "breaker", "paused", "stopped")
 
 
@@ -49,9 +49,9 @@ def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     """Return a heading and `rows` lines of subscriptions."""
     wide, widest = width >= COST_COLUMNS, width >= WORD_COLUMNS
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold", pad_edge=False)
-    table.add_column("follower", no_wrap=True, max_width=24 if wide else 16)
+    table.add_column("follower", no_wrap=True, max_width=24 if wide else max(16, min(22, width - 78)))
     table.add_column("copies by", no_wrap=True, max_width=32 if widest else 22 if wide else 13)
-    table.add_column("status", no_wrap=True, max_width=15 if wide else 7)
+    table.add_column("status", no_wrap=True, max_width=15)
     for name in (*ENDED, OutcomeState.PENDING.value):
         table.add_column(name if widest else _SHORT[name], justify="right", no_wrap=True, min_width=4)
     if wide:
@@ -78,7 +78,7 @@ def _cells(copies: Copies, row: FollowerRow, wide: bool) -> tuple[str | Text, ..
     return (
         row.subscription,
         how(row.told),
-        Text(status, style=style),
+        Text(status if wide else status.partition(":")[0], style=style),
         *(_count(row.counts[state], "red" if state == "failed" else "") for state in ENDED),
         _count(len(row.pending), "yellow"),
         *costs,

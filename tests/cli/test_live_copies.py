@@ -242,6 +242,8 @@ R = RefusalReason
         (R.BELOW_MINIMUM, {"notional": "4.123456789", "min_notional": "1E+2"}, "below minimum 4.12346 < 100"),
         (R.HALTED, {"open_errors": "NaN"}, "halted, NaN open errors"),
         (R.NOTIFY_ONLY, {"x": "1"}, "notify only"),
+        (R.PAUSED, {"paused_by": "*: maintenance"}, "paused all: maintenance"),
+        (R.PAUSED, {"paused_by": "account:a: his wish"}, "paused account:a: his wish"),
     ],
 )
 def test_why_a_copy_was_skipped(reason: RefusalReason, numbers: dict[str, str], words: str) -> None:
