@@ -15,7 +15,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from processors.account import risk
-from processors.account.ledger import Valuation, value
+from processors.account.ledger import Valuation, exposure_of, value
 from processors.account.money import BPS, ONE, ZERO, shown
 from processors.account.params import AccountParams
 from processors.account.protection import Levels, levels
@@ -28,7 +28,7 @@ from processors.copying.params import LimitEntry, SubscriptionParams
 from processors.copying.sizing import missing, mode_of
 from processors.registry import discover
 from schemas.accounts import InstrumentChanged
-from schemas.ids import derive_id
+from schemas.ids import derive_id, id_of, id_part
 from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
@@ -79,6 +79,16 @@ def order_id_of(cause: str, account: str, subscription: str, instrument: str, le
     return derive_id("order", cause, account, subscription, instrument, leg, ordinal)
 
 
+_BRACKET = tuple(id_part(leg, 0) for leg in (Leg.ENTRY, Leg.STOP_LOSS, Leg.TAKE_PROFIT))
+
+
+def _bracket_ids(cause: str, account: str, subscription: str, instrument: str) -> tuple[str, str, str]:
+    """Return `order_id_of` for an entry, its stop-loss and its take-profit."""
+    shared = id_part("order", cause, account, subscription, instrument)
+    entry, stop_loss, take_profit = _BRACKET
+    return id_of(shared + entry), id_of(shared + stop_loss), id_of(shared + take_profit)
+
+
 def touch(mark: Mark, side: Side) -> Decimal:
     """Return what a market order on `side` pays at best."""
     return mark.ask if side is Side.BUY else mark.bid
@@ -119,14 +129,22 @@ def propose_entry(
     wish = _wish(worth, params, rules, event, want, entry_price, protection)
     if isinstance(wish, Refused):
         return wish
-    if event.position is not None:
-        _expect(account, holding, params, event, want, wish)
+    kept_back = ZERO  # a size that is given is all that is missing, what was kept back with it
+    if want.size is None:
+        kept_back = holding.kept_back
+        if event.position is not None:
+            _expect(account, holding, params, event, want, wish)
+            missing_size = _missing(account, holding, params, want, wish + kept_back)
+            if missing_size is not None and missing_size <= ZERO:
+                numbers = {"position": str(exposure_of(account, holding)), "expected": shown(holding.expected)}
+                return Refused(RefusalReason.IN_LINE, numbers, price=price)
+            wish, kept_back = (wish, kept_back) if missing_size is None else (missing_size, ZERO)
     leverage = leverage_of(account_params, rules, params.leverage, event)
     caps = _caps(subscription, params, account_params, worth, want.instrument, leverage, proposal.day_notional)
-    sized = size_entry(wish, holding.kept_back, entry_price, rules, caps)
+    sized = size_entry(wish, kept_back, entry_price, rules, caps)
     if not isinstance(sized, Sized):
         if sized[0] is RefusalReason.ACCUMULATED:
-            holding.kept_back += wish
+            holding.kept_back = kept_back + wish
             keep(account, holding)
         return Refused(*sized, price=price)
     proposal.size, proposal.notional = sized.size, sized.notional
@@ -196,6 +214,17 @@ def _expect(
     if mode_of(params.size).follows(params.size) == "change":
         holding.expected += wish if want.side is Side.BUY else -wish
         keep(account, holding)
+
+
+def _missing(
+    account: Account, holding: Holding, params: SubscriptionParams, want: Want, exact: Decimal
+) -> Decimal | None:
+    """Return what brings a drifted position in line with this entry; None: it is in line, or the policy is another."""
+    if params.drift.policy != "next_event" or mode_of(params.size).follows(params.size) != "change":
+        return None
+    away = holding.expected - exposure_of(account, holding)
+    away = away if want.side is Side.BUY else -away
+    return away if abs(away - exact) > params.drift.tolerance * abs(holding.expected) else None
 
 
 def _caps(
@@ -342,9 +371,15 @@ def _first(checks: Sequence[Callable[[Proposal], Finding | None]], proposal: Pro
 
 
 def pause_reason(state: State, subscription: Subscription, leader: str) -> str:
-    """Return the scope and reason of a pause that applies to entries, "" if none."""
-    if subscription.status == "paused":
-        return f"subscription:{subscription.subscription}: paused"
+    """Return the scope and reason of a pause (or end) that applies to entries, "" if none.
+
+    A leader's own is asked here too: what blocks its entries is not on its reductions, nor on catch-ups.
+    """
+    if subscription.status != "active":
+        return f"subscription:{subscription.subscription}: {subscription.status}"
+    known = state.ledger.leaders.get(leader)
+    if known is not None and known.status != "active":
+        return f"leader:{leader}: {known.status}"
     paused = state.ledger.paused
     if not paused:
         return ""
@@ -419,10 +454,12 @@ def _entry(
     protection: Levels,
     size: Decimal,
 ) -> Order:
-    fields = (event.cause, account.account, subscription.subscription, want.instrument)
+    order_id, stop_loss_id, take_profit_id = _bracket_ids(
+        event.cause, account.account, subscription.subscription, want.instrument
+    )
     return Order(
         now_ms=now_ms,
-        order_id=order_id_of(*fields, Leg.ENTRY),
+        order_id=order_id,
         account=account.account,
         venue=account.venue,
         subscription=subscription.subscription,
@@ -445,8 +482,8 @@ def _entry(
             now_ms=now_ms,
             stop_loss=protection.stop_loss,
             take_profit=protection.take_profit,
-            stop_loss_order_id=order_id_of(*fields, Leg.STOP_LOSS),
-            take_profit_order_id=order_id_of(*fields, Leg.TAKE_PROFIT),
+            stop_loss_order_id=stop_loss_id,
+            take_profit_order_id=take_profit_id,
             trigger=params.trigger,
         ),
     )
