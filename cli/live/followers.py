@@ -37,7 +37,9 @@ def leaders_block(model: RunModel, rows: int, width: int) -> RenderableType:
         full = Text("   ").join(_leader(leader) for leader in leaders)
         fits = label.cell_len + full.cell_len <= width
         return _line(label, full if fits else Text("   ").join(_leader(leader, short=True) for leader in leaders))
-    shown = leaders if len(leaders) <= rows else leaders[: rows - 1]
+    shown = leaders
+    if len(leaders) > rows:
+        shown = sorted(leaders, key=lambda leader: leader.breaker == "closed" and leader.status == "active")[: rows - 1]
     indent = Text(" " * 8)
     lines = [_line(label if index == 0 else indent, _leader(leader)) for index, leader in enumerate(shown)]
     if len(shown) < len(leaders):
@@ -61,8 +63,8 @@ def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     followers = model.copies.followers()
     shown = followers
     if len(followers) > rows:
-        troubled = sorted(followers, key=lambda row: not row.halted)  # the sort keeps the order otherwise
-        shown = troubled[: max(0, rows - 1)]
+        # The sort keeps the order of those in the same state.
+        shown = sorted(followers, key=lambda row: _place(model.copies, row))[: max(0, rows - 1)]
     for row in shown:
         table.add_row(*_cells(model.copies, row, wide))
     if rows > 0 and len(shown) < len(followers):
@@ -84,6 +86,12 @@ def _cells(copies: Copies, row: FollowerRow, wide: bool) -> tuple[str | Text, ..
         *costs,
         Text(reason or "-", style="red" if row.errors else "dim"),
     )
+
+
+def _place(copies: Copies, row: FollowerRow) -> int:
+    if not row.following:
+        return 3
+    return 0 if row.halted else 1 if copies.status(row) != "active" else 2
 
 
 def _rest(followers: Sequence[FollowerRow], shown: Sequence[FollowerRow]) -> tuple[str | Text, ...]:
