@@ -63,12 +63,11 @@ def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     followers = model.copies.followers()
     shown = followers
     if len(followers) > rows:
-        # The sort keeps the order of those in the same state.
-        shown = sorted(followers, key=lambda row: _place(model.copies, row))[: max(0, rows - 1)]
+        shown = model.copies.worst_first()[: max(0, rows - 1)]
     for row in shown:
         table.add_row(*_cells(model.copies, row, wide))
     if rows > 0 and len(shown) < len(followers):
-        table.add_row(*_rest(followers, shown))
+        table.add_row(*_rest(model.copies, shown, len(followers) - len(shown)))
     return Group(table, *_padding(rows, len(followers)))
 
 
@@ -88,23 +87,10 @@ def _cells(copies: Copies, row: FollowerRow, wide: bool) -> tuple[str | Text, ..
     )
 
 
-def _place(copies: Copies, row: FollowerRow) -> int:
-    if not row.following:
-        return 3
-    return 0 if row.halted else 1 if copies.status(row) != "active" else 2
-
-
-def _rest(followers: Sequence[FollowerRow], shown: Sequence[FollowerRow]) -> tuple[str | Text, ...]:
-    names = {row.subscription for row in shown}
-    rest = [row for row in followers if row.subscription not in names]
-    counts = [_count(sum(row.counts[state] for row in rest), "") for state in ENDED]
-    return (
-        Text(f"and {len(rest)} more", style="dim"),
-        "",
-        "",
-        *counts,
-        _count(sum(len(row.pending) for row in rest), ""),
-    )
+def _rest(copies: Copies, shown: Sequence[FollowerRow], number: int) -> tuple[str | Text, ...]:
+    counts = [_count(copies.outcomes[state] - sum(row.counts[state] for row in shown), "") for state in ENDED]
+    pending = _count(copies.pending - sum(len(row.pending) for row in shown), "")
+    return Text(f"and {number} more", style="dim"), "", "", *counts, pending
 
 
 def _leader(leader: LeaderRow, *, short: bool = False) -> Text:
