@@ -201,7 +201,14 @@ def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> Non
     events = len(desk.watch.messages("account-events", LeaderEvent))
     told = desk.run.told("trading")
     assert told is not None
-    body = {"id": "bad", "instrument": BTC, "side": "buy", "price": "13592", "size": "1", "time": time.time_ns() // 10**6}
+    body = {
+        "id": "bad",
+        "instrument": BTC,
+        "side": "buy",
+        "price": "13592",
+        "size": "1",
+        "time": time.time_ns() // 10**6,
+    }
     text, port = json.dumps(body).encode(), told.webhook_port
     hour_ago_ms = time.time_ns() // 1_000_000 - 3_600_000
     for status, field, answered in (
