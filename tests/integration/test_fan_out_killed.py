@@ -125,10 +125,11 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
         assert made.returncode == 0, made.stderr
         workers = Workers(folder, bootstrap, config)
         try:
-            for name, roles in ROLES.items():
-                workers.start(name, roles)
-                if name == "outer":
-                    workers.wait_running(name, timeout_s=LIMIT_S)  # it begins log time
+            workers.start("sink", ROLES["sink"])
+            workers.start("outer", ROLES["outer"])
+            workers.wait_running("outer", timeout_s=LIMIT_S)  # it begins log time
+            for name in ("leader", "account"):
+                workers.start(name, ROLES[name])
             workers.wait_running(*ROLES, timeout_s=LIMIT_S)
             with Watch(bootstrap, *TOPICS) as watch:
                 until(lambda: marked(watch, INSTRUMENTS), "every instrument has a price in every partition")
