@@ -123,5 +123,8 @@ def copies_line(model: RunModel) -> list[str]:
         f" | leader events {events}{f', blocked {blocked}' if blocked else ''}"
         f" | followers {sum(row.following for row in followers)}{f', HALTED {halted}' if halted else ''}"
     )
-    latest = max((row for row in followers if row.why is not None), key=lambda row: row.why.now_ms, default=None)
-    return [line if latest is None else f"{line} | last reason {latest.subscription}: {last_reason(latest)}"]
+    explained = [(row.why.now_ms, index) for index, row in enumerate(followers) if row.why is not None]
+    if not explained:
+        return [line]
+    latest = followers[max(explained)[1]]
+    return [f"{line} | last reason {latest.subscription}: {last_reason(latest)}"]

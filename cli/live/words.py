@@ -69,8 +69,8 @@ def why(outcome: Outcome) -> str:
     if outcome.state is OutcomeState.REDUCED and {"wanted", "size"} <= numbers.keys():
         cause = numbers.get("limit") or (outcome.reason.value if outcome.reason else "part filled")
         limit = _number(numbers["limit_value"]) if "limit_value" in numbers else ""
-        size, wanted = _number(numbers["size"]), _number(numbers["wanted"])
-        return f"{size} of {wanted}: {_plain(cause)} {limit}".rstrip()
+        size, wanted = _number(numbers.get("filled", numbers["size"])), _number(numbers["wanted"])
+        return f"{size} of {wanted}: {_plain(cause.removesuffix('_notional'))} {limit}".rstrip()
     if outcome.reason is not None:
         return _reason(outcome.reason, numbers)
     return f"{outcome.state.value} {outcome.message}".rstrip()

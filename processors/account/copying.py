@@ -77,11 +77,6 @@ def bring(
     """Bring the position to `target` (signed, own units, exact) for an event."""
     have = exposure_of(account, holding)
     turns = have != ZERO and target != ZERO and (have > ZERO) != (target > ZERO)
-    if event.action is LeaderAction.REDUCE and (turns or abs(target) > abs(have)):
-        numbers = {"position": str(have), "target": shown(target)}  # who leaves is never followed by entering
-        return telling.skipped(
-            subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, holding.instrument
-        )
     if target == ZERO or (have != ZERO and (have > ZERO) == (target > ZERO) and abs(target) < abs(have)):
         return _close(state, account, subscription, holding, event, abs(target), now_ms, told)
     if turns:
