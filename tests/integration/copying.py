@@ -50,6 +50,7 @@ def configuration(folder: Path, leaders: Iterable[str], accounts: list[dict[str,
     secret = folder / "secret"
     secret.write_bytes(SECRET)
     tree = {
+        "broker": {"replication": 1},
         "feed": {
             "kind": "simulated", "instruments": list(INSTRUMENTS), "rate": rate, "speed": 1, "seed": 7,
             "volatility": 0.001,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from cli.exit_codes import ExitCode
 from cli.main import cli
 from schemas.leaders import LeaderEvent
 from schemas.reasons import OutcomeState, RefusalReason
@@ -22,6 +23,7 @@ from schemas.status import FanOut, Fill, Outcome, TradeError, VenuePosition
 from tests.integration.copying import (
     BTC,
     ETH,
+    GENEROUS,
     INSTRUMENTS,
     SOL,
     Watch,
@@ -58,6 +60,7 @@ ACCOUNTS = [
     account("dan", ("desk", "ratio", "0.1")),
     account("pam", ("guru", "mirror", "0.1"), ("coach", "ratio", "0.1"), balance=1),
     account("ria", ("guru", "ratio", "0.1")),
+    account("eve"),
     account("ola", ("north", "mirror", "0.5"), ("south", "ratio", "0.5")),
 ]
 LEADERS = ("desk", "guru", "coach", "north", "south")
@@ -70,10 +73,14 @@ class Desk(NamedTuple):
     watch: Watch
     config: Path
 
-    def tell(self, *arguments: str) -> Any:
-        """Run a command that decides or looks; return its JSON."""
+    def told(self, *arguments: str) -> Result:
+        """Run a command that decides or looks."""
         place = ["--json", "--data", str(self.run.data_dir), "--config", str(self.config)]
-        told = CliRunner().invoke(cli, [*arguments, *place])
+        return CliRunner().invoke(cli, [*arguments, *place])
+
+    def tell(self, *arguments: str) -> Any:
+        """Return the JSON of a command that must succeed."""
+        told = self.told(*arguments)
         assert told.exit_code == 0, told.output
         return json.loads(told.stdout)
 
@@ -197,8 +204,52 @@ def test_two_leaders_of_one_account_against_each_other(desk: Desk) -> None:
     desk.holds("ola/south", "-0.3", SOL)
 
 
+def test_a_follower_that_comes_later_copies_what_is_there_and_leaves_with_nothing(desk: Desk) -> None:
+    settings = ("--set", "size.kind=mirror", "--set", "copy_existing=yes")
+    desk.tell("follow", "add", "eve", "desk", "--ratio", "0.05", *settings)
+    desk.holds("eve/desk", "0.1")  # of 2.0
+    desk.holds("eve/desk", "0.075", ETH)  # of 1.5
+    desk.tell("follow", "stop", "eve/desk")
+    desk.holds("eve/desk", "0")
+    desk.holds("eve/desk", "0", ETH)
+    assert "eve/desk" not in desk.lead("desk", "without-eve", "buy", "0.1", ETH)
+
+
+def test_an_account_leads_with_every_fill_of_its_own(desk: Desk) -> None:
+    desk.tell("leaders", "add", "mias", "--kind", "account", "--source", "mia", *(
+        option for key, value in GENEROUS.items() for option in ("--set", f"defaults.{key}={json.dumps(value)}")
+    ))  # fmt: skip
+    desk.tell("follow", "add", "eve", "mias", "--ratio", "0.5", "--set", "size.kind=mirror")
+    desk.lead("desk", "through-mia", "buy", "1.0")
+    desk.holds("mia/desk", "0.6")
+    desk.holds("eve/mias", "0.3")
+    refused = desk.told("follow", "add", "mia", "mias")
+    assert refused.exit_code == ExitCode.USAGE and "itself" in refused.stderr, refused.output
+
+
+def test_an_emergency_pause_stops_entries_of_its_scope_and_no_exit(desk: Desk) -> None:
+    desk.tell("pause", "leader:guru", "--reason", "looks odd")
+    desk.tell("pause", "account:pam")
+    told = desk.lead("guru", "while-paused", "buy", "1.0")
+    assert {one.state for one in told.values()} == {OutcomeState.SKIPPED}, told
+    told = desk.lead("coach", "pam-is-paused", "buy", "1.0", ETH)
+    assert (told["pam/coach"].state, told["pam/coach"].reason) == (OutcomeState.SKIPPED, RefusalReason.PAUSED)
+    told = desk.lead("guru", "out-while-paused", "sell", "3.0")
+    assert {one.state for one in told.values()} == {OutcomeState.COPIED}
+    desk.holds("pam/guru", "0")
+    desk.holds("ria/guru", "0")
+    desk.tell("pause", "leader:guru", "--resume")
+    desk.tell("pause", "account:pam", "--resume")
+    desk.lead("guru", "after-pause", "buy", "1.0")
+    desk.holds("pam/guru", "0.1")
+    desk.holds("ria/guru", "0.1")
+
+
 def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> None:
-    events = len(desk.watch.messages("account-events", LeaderEvent))
+    def led() -> list[str]:
+        return [one.cause for one in desk.watch.messages("account-events", LeaderEvent) if one.leader == "desk"]
+
+    before = led()
     told = desk.run.told("trading")
     assert told is not None
     body = {
@@ -224,7 +275,7 @@ def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> Non
         assert answered[1]["error"] and answered[1]["mend"], answered
     told_again = desk.lead("desk", "good", "buy", "0.1", SOL)
     assert len(told_again) == 2
-    assert len(desk.watch.messages("account-events", LeaderEvent)) == events + 4, "one event in four partitions"
+    assert sorted(led()) == sorted([*before, *["good"] * 4]), "one event in four partitions"
     assert desk.watch.count("parked") == 0
 
 
@@ -243,10 +294,10 @@ def test_a_killed_worker_goes_on_and_the_venue_holds_the_sum_of_the_subscription
 
     until(lambda: netted().keys() == sums.keys(), "a worker that begins tells what the venue holds")
     assert netted() == sums and sums["ola", SOL] == D("0.4")
-    told = desk.lead("desk", "out-again", "sell", "2.0")
+    told = desk.lead("desk", "out-again", "sell", "3.0")
     assert {one.state for one in told.values()} == {OutcomeState.COPIED}
-    desk.holds("mia/desk", "0")
-    desk.holds("dan/desk", "0")
+    for name in ("mia/desk", "dan/desk", "eve/mias"):
+        desk.holds(name, "0")
 
 
 def test_the_ledger_is_complete_and_the_same_everywhere(desk: Desk) -> None:
