@@ -1,12 +1,14 @@
 """What ClickHouse holds of copying, for commands: rows as dictionaries, and as the messages they came from.
 
-Entry points: `Ledger.rows`, `outcome_of`, `event_of`, `quoted`. Asked of the running sink, else of the data folder.
+Entry points: `sink_url`, `Ledger.rows`, `outcome_of`, `event_of`, `quoted`. Asked of the running sink, else
+of the data folder.
 """
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.exit_codes import ExitCode, Failure
@@ -20,8 +22,6 @@ class Ledger:
     """The read side of a data folder."""
 
     def __init__(self, chosen: Chosen) -> None:
-        from cli.commands.query import sink_url
-
         settings = chosen.load()
         self._params, self._data_dir = settings.clickhouse, settings.data_dir.absolute()
         self._url = sink_url(self._data_dir)
@@ -44,6 +44,23 @@ class Ledger:
         return found
 
 
+def sink_url(data_dir: Path) -> str | None:
+    """Return the address of the sink that runs on the data folder; None when none does.
+
+    Raises:
+        Failure: one is starting and does not answer yet.
+    """
+    from streams import runtime
+
+    sinks = [process for process in runtime.processes(data_dir) if "sink" in process.roles]
+    for process in sinks:
+        if process.http_port:
+            return f"http://127.0.0.1:{process.http_port}"
+    if sinks or runtime.FolderLock.held(data_dir):
+        raise Failure(ExitCode.NOT_RUNNING, f"the sink of {data_dir} does not answer yet", "Try again in a few seconds")
+    return None
+
+
 def quoted(text: str) -> str:
     """Return a text as an SQL literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
@@ -57,16 +74,21 @@ def outcome_of(row: Mapping[str, Any]) -> "Outcome":
 
     cost = None
     if row.get("cost_leader_price") is not None:
-        times = ("submitted", "accepted", "filled")
-        money = ("fill_price", "size", "drift_bps", "slippage_bps", "total_bps", "fee_bps")
         cost = CopyCost(
             leader_price=Decimal(str(row["cost_leader_price"])),
             decided_price=Decimal(str(row["cost_decided_price"])),
             event_ms=milliseconds(row["cost_event_at"]) or 0,
             detected_ms=milliseconds(row["cost_detected_at"]) or 0,
             decided_ms=milliseconds(row["cost_decided_at"]) or 0,
-            **{f"{name}_ms": milliseconds(row.get(f"cost_{name}_at")) for name in times},
-            **{name: _decimal(row.get(f"cost_{name}")) for name in money},
+            submitted_ms=milliseconds(row.get("cost_submitted_at")),
+            accepted_ms=milliseconds(row.get("cost_accepted_at")),
+            filled_ms=milliseconds(row.get("cost_filled_at")),
+            fill_price=_decimal(row.get("cost_fill_price")),
+            size=_decimal(row.get("cost_size")),
+            drift_bps=_decimal(row.get("cost_drift_bps")),
+            slippage_bps=_decimal(row.get("cost_slippage_bps")),
+            total_bps=_decimal(row.get("cost_total_bps")),
+            fee_bps=_decimal(row.get("cost_fee_bps")),
         )
     texts = ("outcome_id", "event_id", "leader", "account", "subscription", "instrument")
     return Outcome(

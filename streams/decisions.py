@@ -6,14 +6,16 @@ Entry points: `DecisionStore`: `decide(settings, ...)` for the file; `put_*`, `e
 1. A number is given in the transaction that changes the decision, so a crash loses and doubles nothing.
 2. `decided` keeps what holds (`value`) beside what the file last asked (`asked`, none for what a command made). Only
    what the file changed since then acts, field by field: a pause by command survives a restart with the same file.
-3. A subscription or leader that left the file is closed; an account or group that left keeps its last settings (its
-   positions are real). What a command made is never closed by the file.
+3. A subscription that left the file is closed, a leader (but a strategy) is paused; an account or group that left keeps
+   its last settings (its positions are real). What a command made is never closed by the file. Closing a leader is
+   final, and its kind and source never change: other than that it is another leader.
 4. Every rule of streams/copying_rules.py is asked in the transaction that writes, before anything is written.
 5. A request id makes a repeat harmless: same content, same answer; other content is refused.
 6. The generation rises with `renew_generation`, when the store is restored from a backup.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
@@ -43,6 +45,8 @@ from streams.decision_tables import ACCOUNTS, Outbox, decided, meta, open_engine
 from streams.outbox import OutboxRow
 from streams.problems import Problem, nearest, validated
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LEADERS: Final = "leader-events"
 Why = Literal["wrong", "unknown", "closed", "conflict"]
@@ -112,15 +116,25 @@ class DecisionStore:
             return 0
         held = decode(row.value)
         value = message if row.asked is None else _merged(decode(row.asked), message, held)
+        if isinstance(held, LeaderChanged):
+            if problems := _other_leader(held, value):
+                raise DecisionError(problems)
+            if held.status == "closed" and _logical(value) != _logical(held):
+                log.warning("leader %s is closed, which is final: what the file says of it does nothing", held.leader)
+                value = held
         changed = _logical(value) != _logical(held)
         self._keep(write.tx, name, value if changed else held, asked=message)
         return self._tell(write, value) if changed else 0
 
     def _left(self, write: _Write, name: str, held: Any, now_ms: int) -> int:
-        closes = isinstance(held, SubscriptionChanged | LeaderChanged) and held.status != "closed"
-        value = _replaced(held, status="closed", now_ms=now_ms) if closes else held
+        status = None
+        if isinstance(held, SubscriptionChanged) and held.status != "closed":
+            status = "closed"
+        if isinstance(held, LeaderChanged) and held.kind != "strategy" and held.status == "active":
+            status = "paused"
+        value = held if status is None else _replaced(held, status=status, now_ms=now_ms)
         self._keep(write.tx, name, value, asked=None)
-        return self._tell(write, value) if closes else 0
+        return 0 if status is None else self._tell(write, value)
 
     # -- people and programs
     def known(self) -> Known:
@@ -152,9 +166,7 @@ class DecisionStore:
                 names = [n for n, one in known.leaders.items() if one.kind == "strategy" and n != leader.leader]
                 hint = nearest(leader.leader, names, "strategies are")
                 return [Problem("name", f"no strategy {leader.leader!r} in the configuration{hint}")]
-            if before is not None and before.kind != leader.kind and before.status != "closed":
-                return [Problem("kind", f"{leader.leader!r} is a leader of kind {before.kind} already")]
-            return leader_problems(known, leader)
+            return _other_leader(before, leader) + _closed(before) or leader_problems(known, leader)
 
         return self._put("leader", leader.leader, lambda _: leader, check, request_id)
 
@@ -204,10 +216,11 @@ class DecisionStore:
 
         def check(known: Known, before: Any) -> list[Problem]:
             if isinstance(before, LeaderChanged):
-                return leader_problems(known, known.leaders[name])
+                after = known.leaders[name]
+                return _other_leader(before, after) + _closed(before) or leader_problems(known, after)
             if isinstance(before, SubscriptionChanged):
-                after = known.subscriptions[name]
-                return subscription_problems(known, after, joins=after.leader != before.leader)
+                mine = known.subscriptions[name]
+                return subscription_problems(known, mine, joins=mine.leader != before.leader)
             return group_problems(known.groups[name])
 
         return self._put(thing, name, change, check, request_id, must_be=True)
@@ -423,8 +436,17 @@ class DecisionStore:
         topic, key, everywhere = _route(message)
         count = self._partitions[topic]
         for partition in range(count) if everywhere else (partition_of(key.encode(), count),):
-            write.outbox.add(topic, partition, key, encode(message))
+            write.outbox.add(topic, partition, key, encode(_public(message)))
         return 1
+
+
+def _public(message: Message) -> Message:
+    """Return a decision as everybody may read it on the log: of an invitation's code only a hash."""
+    if not isinstance(message, LeaderChanged) or not message.settings.get("invite_code"):
+        return message
+    code = derive_id("invite-code", message.leader, message.settings["invite_code"])
+    changed: Message = _replaced(message, settings={**message.settings, "invite_code": code})
+    return changed
 
 
 def _route(message: Any) -> tuple[str, str, bool]:
@@ -471,6 +493,24 @@ def _stamp_early(tx: sa.Connection, now_ms: int) -> None:
         if message.now_ms == 0:
             value = encode(_replaced(message, now_ms=now_ms))
             tx.execute(outbox.update().where(outbox.c.number == row.number).values(value=value))
+
+
+def _other_leader(before: LeaderChanged | None, after: LeaderChanged) -> list[Problem]:
+    """What would make a leader another one; its followers did not choose that."""
+    mend = "make another leader under a name of its own"
+    if before is not None and before.kind != after.kind:
+        return [
+            Problem("kind", f"{after.leader!r} is a leader of kind {before.kind} already, which cannot change; {mend}")
+        ]
+    if before is not None and before.source != after.source:
+        return [Problem("source", f"{after.leader!r} is led by account {before.source!r}, which cannot change; {mend}")]
+    return []
+
+
+def _closed(before: LeaderChanged | None) -> list[Problem]:
+    if before is None or before.status != "closed":
+        return []
+    return [Problem("status", f"{before.leader!r} is closed, which is final; make another leader")]
 
 
 def _must_know(field: str, kind: str, name: str, names: Mapping[str, Any]) -> list[Problem]:

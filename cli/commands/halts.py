@@ -68,7 +68,7 @@ def resolve(error_ids: tuple[str, ...], account: str | None, reason: str, as_jso
     """Resolve trade errors: copying goes on by itself with the last open one of a subscription."""
     from schemas.accounts import Command
 
-    accounts = {one: account or _one(one, chosen)["account"] for one in error_ids}
+    accounts = {one: account or str(_one(one, chosen)["account"]) for one in error_ids}
     with Desk(chosen) as desk, desk.refusing():
         for error_id, owner in accounts.items():
             command = Command(

@@ -87,7 +87,7 @@ def show(name: str, as_json: bool, chosen: Chosen) -> None:
 
 @leaders.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(["account", "feed", "strategy"]), required=True, help="What leads.")
+@click.option("--kind", type=click.Choice(["account", "feed"]), required=True, help="What leads.")
 @click.option("--source", default="", help="Kind account: the account whose trades lead.")
 @set_option
 @json_option
@@ -101,8 +101,7 @@ def add(name: str, kind: Any, source: str, assignments: tuple[str, ...], as_json
     from schemas.leaders import LeaderChanged
 
     with Desk(chosen) as desk, desk.refusing():
-        before = desk.store.leader(name)
-        if before is not None and before.status != "closed" and kind != "strategy":
+        if desk.store.leader(name) is not None:
             raise Failure(ExitCode.USAGE, f"there is a leader {name!r} already", "Change it by `wakeline leaders set`")
         leader = LeaderChanged(
             now_ms=desk.now_ms(),
@@ -120,27 +119,24 @@ def add(name: str, kind: Any, source: str, assignments: tuple[str, ...], as_json
 
 @leaders.command("set")
 @click.argument("name")
-@click.option("--source", help="Kind account: the account whose trades lead.")
 @set_option
 @unset_option
 @json_option
 @place_options
 def change(
     name: str,
-    source: str | None,
     assignments: tuple[str, ...],
     unset: tuple[str, ...],
     as_json: bool,
     chosen: Chosen,
 ) -> None:
     """Change some settings of a leader; those of its followers start with `defaults.`."""
-    if not assignments and not unset and source is None:
-        raise click.UsageError("nothing to change: give --set KEY=VALUE, --unset KEY or --source")
+    if not assignments and not unset:
+        raise click.UsageError("nothing to change: give --set KEY=VALUE or --unset KEY")
     with Desk(chosen) as desk, desk.refusing():
         before = desk.store.leader(name)
         settings = {} if before is None else before.settings
         changes = changes_of(assignments, settings)
-        fields = {} if source is None else {"source": source}
         plain = [key for key in unset if not key.startswith("defaults.")]
         for key in plain:
             if key not in settings:
@@ -149,7 +145,7 @@ def change(
         if gone:
             defaults = changes.get("defaults", settings.get("defaults", {}))
             changes["defaults"] = {key: value for key, value in defaults.items() if key not in gone}
-        taken = desk.store.edit("leader", name, changes, desk.now_ms(), plain, **fields)
+        taken = desk.store.edit("leader", name, changes, desk.now_ms(), plain)
         desk.tell(taken, f"leader {name} changed", as_json, leader=name)
 
 

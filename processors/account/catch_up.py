@@ -48,6 +48,9 @@ def copy_existing(state: State, subscription: Subscription, partition: int, now_
 
 def answer(state: State, subscription: Subscription, accept: bool, partition: int, now_ms: int) -> list[Out]:
     """Copy the positions that the leader holds now at the price of now, or leave them alone."""
+    if subscription.existing == "copied":
+        text = f"{subscription.subscription} has copied the positions of {subscription.leader} already: say repair"
+        return [telling.alert(subscription.account, "copied_already", "warning", text, now_ms)]
     subscription.existing = "copied" if accept else "ignored"
     leader = state.ledger.leaders.get(subscription.leader)
     outs = telling.follower_state(state, subscription, now_ms)
@@ -89,7 +92,9 @@ def watch(
     if params.policy == "off" or subscription.status not in ("active", "paused") or _busy(account, holding):
         return []
     away = abs(holding.size - holding.expected)
-    if away == ZERO or away <= params.tolerance * abs(holding.expected):
+    rules = state.ledger.instruments.get(holding.instrument)
+    least = ZERO if rules is None else rules.lot  # less than a lot is rounding, and cannot be traded
+    if away == ZERO or away < least or away <= params.tolerance * abs(holding.expected):
         return []
     if holding.drift_ms and now_ms - holding.drift_ms < params.interval_ms:
         return []
@@ -134,7 +139,8 @@ def _event(
     mark = state.ledger.marks.get(own)
     known = Decimal(1) if last is None else last.price
     leader = state.leader(subscription.leader)
-    cause = derive_id("catch-up", subscription.subscription, kind, instrument, now_ms)
+    state.ledger.catch_ups += 1
+    cause = derive_id("catch-up", subscription.subscription, kind, instrument, now_ms, state.ledger.catch_ups)
     event = LeaderEvent(
         now_ms=now_ms,
         event_id=derive_id("leader-event", subscription.leader, cause),

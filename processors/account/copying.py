@@ -7,17 +7,19 @@ Entry points: `copy`, `bring`, `go_on`.
 2. A reduction is sized by the mode or by the leader's share, rounded down to the lot, and never more than there is. An
    exit closes all there is, whatever the mode.
 3. While a position is being closed or reduced, later events wait, oldest first; a newer target supersedes a waiting
-   one. Each keeps its pending outcome until its turn.
+   one (a reduction only other reductions, since it never enters), and so does an exit where too many wait. Each keeps
+   its pending outcome until its turn.
 4. Nothing here decides whether an entry may go: that is the gate's.
 """
 
 from decimal import Decimal
 
 from processors.account import telling
-from processors.account.gate import Want, change_protection, refused_exit, size_request
+from processors.account.gate import Want, change_protection, refused_exit, size_request, touch
 from processors.account.ledger import exposure_of, value
 from processors.account.money import ZERO, floor_to, shown
 from processors.account.protection import leader_levels
+from processors.account.sizing import least_size
 from processors.account.state import Account, Holding, State, Subscription, Tracked, keep
 from processors.account.trades import close, enter
 from processors.copying.modes import SizeMode
@@ -58,6 +60,7 @@ def copy(
     side = event.side.opposite if mode.opposite else event.side
     have = exposure_of(account, holding)
     if have != ZERO and (have > ZERO) != (side is Side.BUY):  # it missed the leader's exit: close, then enter
+        holding.expected = holding.kept_back = ZERO
         return close(state, account, holding, event.cause, event, True, now_ms, told=told)
     want = Want(side, holding.instrument)
     return enter(state, account, subscription, holding, event, want, now_ms)
@@ -74,19 +77,33 @@ def bring(
     told: bool = False,
 ) -> list[Out]:
     """Bring the position to `target` (signed, own units, exact) for an event."""
+    target = _rounded_up(state, subscription, holding.instrument, target)
     have = exposure_of(account, holding)
-    if target == ZERO or (have != ZERO and (have > ZERO) == (target > ZERO) and abs(target) < abs(have)):
-        return _close(state, account, subscription, holding, event, abs(target), now_ms, told)
-    if have != ZERO and (have > ZERO) != (target > ZERO):
-        return close(state, account, holding, event.cause, event, True, now_ms, after=target, told=told)
+    turns = have != ZERO and target != ZERO and (have > ZERO) != (target > ZERO)
     rules, missing_size = state.ledger.instruments.get(holding.instrument), abs(target) - abs(have)
-    if rules is not None and missing_size < rules.lot:
+    if rules is not None and have != ZERO and not turns and target != ZERO and abs(missing_size) < rules.lot:
         numbers = {"position": str(have), "target": shown(target), "lot": str(rules.lot)}
         return telling.skipped(
             subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.ENTRY, holding.instrument
         )
+    if target == ZERO or (not turns and abs(target) < abs(have)):
+        return _close(state, account, subscription, holding, event, abs(target), now_ms, told)
+    if turns:
+        return close(state, account, holding, event.cause, event, True, now_ms, after=target, told=told)
     want = Want(Side.BUY if target > ZERO else Side.SELL, holding.instrument, missing_size)
     return enter(state, account, subscription, holding, event, want, now_ms)
+
+
+def _rounded_up(state: State, subscription: Subscription, instrument: str, target: Decimal) -> Decimal:
+    """Return the target, at least the instrument's minimum where the settings round up to it."""
+    rules, mark = state.ledger.instruments.get(instrument), state.ledger.marks.get(instrument)
+    if state.params_of(subscription, instrument).below_minimum != "round_up" or target == ZERO:
+        return target
+    if rules is None or mark is None:
+        return target
+    price = touch(mark, Side.BUY if target > ZERO else Side.SELL)
+    size = max(abs(target), least_size(rules, price * rules.contract_size))
+    return size if target > ZERO else -size
 
 
 def go_on(state: State, account: Account, holding: Holding, now_ms: int) -> list[Out]:
@@ -115,13 +132,13 @@ def _wait(
 ) -> list[Out]:
     outs: list[Out] = []
     instrument = holding.instrument
-    if supersedes:
-        for older in holding.waiting:
-            numbers = {"by_sequence": str(event.sequence)}
+    full = len(holding.waiting) >= MOST_WAITING
+    if supersedes or (full and event.action is LeaderAction.EXIT):  # after an exit nothing before it matters
+        while holding.waiting:
+            older, numbers = holding.waiting.pop(), {"by_sequence": str(event.sequence)}
             outs += telling.skipped(
                 subscription, older, RefusalReason.SUPERSEDED, numbers, now_ms, Leg.ENTRY, instrument
             )
-        holding.waiting = []
     if len(holding.waiting) >= MOST_WAITING:
         numbers = {"waiting": str(len(holding.waiting))}
         return telling.skipped(
@@ -156,9 +173,21 @@ def _to_target(
         numbers = {"mode": mode.name}
         return telling.skipped(subscription, event, wish, numbers, now_ms, Leg.ENTRY, holding.instrument)
     holding.expected = wish
-    if wish != ZERO:
+    if _never_entered(params, holding.instrument, wish):
+        have = exposure_of(account, holding)
+        same = have != ZERO and (have > ZERO) == (wish > ZERO)
+        holding.expected = ZERO if not same else have if abs(have) < abs(wish) else wish
+    if holding.expected != ZERO:
         keep(account, holding)
     return bring(state, account, subscription, holding, event, wish, now_ms, told)
+
+
+def _never_entered(params: SubscriptionParams, instrument: str, target: Decimal) -> bool:
+    """Return whether the settings keep from ever entering towards this target: that is no drift."""
+    unlisted = params.whitelist is not None and instrument not in params.whitelist
+    side = "long" if target > ZERO else "short"
+    wrong_side = params.condition.sides not in ("both", side)
+    return params.notify_only or unlisted or instrument in params.blacklist or wrong_side
 
 
 def _reduce(
@@ -174,13 +203,7 @@ def _reduce(
 ) -> list[Out]:
     have = exposure_of(account, holding)
     side = event.side.opposite if mode.opposite else event.side
-    instrument = holding.instrument
-    if have == ZERO or (have > ZERO) == (side is Side.BUY):
-        numbers = {"position": str(have)}
-        return telling.skipped(
-            subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT, instrument
-        )
-    share = _share(event)
+    instrument, share = holding.instrument, _share(event)
     if mode.share:
         amount, expected = abs(have) * share, abs(holding.expected) * share
     else:
@@ -191,7 +214,19 @@ def _reduce(
         amount = expected = wish
     expected = min(expected, abs(holding.expected))
     holding.expected -= expected if holding.expected > ZERO else -expected
+    if have == ZERO or (have > ZERO) == (side is Side.BUY):
+        numbers = {"position": str(have)}
+        return telling.skipped(
+            subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT, instrument
+        )
     leave = max(abs(have) - amount, ZERO)
+    if params.drift.policy == "next_event":  # what is missing is made good by what is not reduced
+        target = holding.expected if have > ZERO else -holding.expected
+        if abs(leave - target) > params.drift.tolerance * abs(target):
+            leave = max(target, ZERO)
+        if leave >= abs(have):
+            numbers = {"position": str(have), "expected": shown(holding.expected)}
+            return telling.skipped(subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, instrument)
     return _close(state, account, subscription, holding, event, leave, now_ms, told)
 
 

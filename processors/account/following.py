@@ -92,7 +92,9 @@ def close_all(state: State, subscription: Subscription, cause: str, now_ms: int)
                 subscription, event, RefusalReason.STOPPED, {"cause": cause}, now_ms, Leg.ENTRY, holding.instrument
             )
         holding.expected = holding.kept_back = ZERO
-        if holding.closing is None and _direction(account, holding) is not None:
+        if holding.closing is not None:  # what it leaves is closed when it ends
+            holding.closing.then = f"{cause}-{holding.instrument}"
+        elif _direction(account, holding) is not None:
             outs += close(state, account, holding, f"{cause}-{holding.instrument}", None, False, now_ms)
     return outs
 

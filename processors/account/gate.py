@@ -15,7 +15,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from processors.account import risk
-from processors.account.ledger import Valuation, value
+from processors.account.ledger import Valuation, exposure_of, value
 from processors.account.money import BPS, ONE, ZERO, shown
 from processors.account.params import AccountParams
 from processors.account.protection import Levels, levels
@@ -129,14 +129,22 @@ def propose_entry(
     wish = _wish(worth, params, rules, event, want, entry_price, protection)
     if isinstance(wish, Refused):
         return wish
-    if event.position is not None:
-        _expect(account, holding, params, event, want, wish)
+    kept_back = ZERO  # a size that is given is all that is missing, what was kept back with it
+    if want.size is None:
+        kept_back = holding.kept_back
+        if event.position is not None:
+            _expect(account, holding, params, event, want, wish)
+            missing_size = _missing(account, holding, params, want, wish + kept_back)
+            if missing_size is not None and missing_size <= ZERO:
+                numbers = {"position": str(exposure_of(account, holding)), "expected": shown(holding.expected)}
+                return Refused(RefusalReason.IN_LINE, numbers, price=price)
+            wish, kept_back = (wish, kept_back) if missing_size is None else (missing_size, ZERO)
     leverage = leverage_of(account_params, rules, params.leverage, event)
     caps = _caps(subscription, params, account_params, worth, want.instrument, leverage, proposal.day_notional)
-    sized = size_entry(wish, holding.kept_back, entry_price, rules, caps)
+    sized = size_entry(wish, kept_back, entry_price, rules, caps)
     if not isinstance(sized, Sized):
         if sized[0] is RefusalReason.ACCUMULATED:
-            holding.kept_back += wish
+            holding.kept_back = kept_back + wish
             keep(account, holding)
         return Refused(*sized, price=price)
     proposal.size, proposal.notional = sized.size, sized.notional
@@ -206,6 +214,17 @@ def _expect(
     if mode_of(params.size).follows(params.size) == "change":
         holding.expected += wish if want.side is Side.BUY else -wish
         keep(account, holding)
+
+
+def _missing(
+    account: Account, holding: Holding, params: SubscriptionParams, want: Want, exact: Decimal
+) -> Decimal | None:
+    """Return what brings a drifted position in line with this entry; None: it is in line, or the policy is another."""
+    if params.drift.policy != "next_event" or mode_of(params.size).follows(params.size) != "change":
+        return None
+    away = holding.expected - exposure_of(account, holding)
+    away = away if want.side is Side.BUY else -away
+    return away if abs(away - exact) > params.drift.tolerance * abs(holding.expected) else None
 
 
 def _caps(
@@ -352,9 +371,15 @@ def _first(checks: Sequence[Callable[[Proposal], Finding | None]], proposal: Pro
 
 
 def pause_reason(state: State, subscription: Subscription, leader: str) -> str:
-    """Return the scope and reason of a pause that applies to entries, "" if none."""
-    if subscription.status == "paused":
-        return f"subscription:{subscription.subscription}: paused"
+    """Return the scope and reason of a pause (or end) that applies to entries, "" if none.
+
+    A leader's own is asked here too: what blocks its entries is not on its reductions, nor on catch-ups.
+    """
+    if subscription.status != "active":
+        return f"subscription:{subscription.subscription}: {subscription.status}"
+    known = state.ledger.leaders.get(leader)
+    if known is not None and known.status != "active":
+        return f"leader:{leader}: {known.status}"
     paused = state.ledger.paused
     if not paused:
         return ""
@@ -398,7 +423,7 @@ def _proposal(
         halted=len(subscription.errors),
         status=subscription.status,
         leads=tuple(state.leads.get(account.account, ())),
-        held=holding.size,
+        held=exposure_of(account, holding),
         day_orders=use.orders,
         day_notional=use.notional,
         day_loss=-use.profit,

@@ -67,6 +67,9 @@ def resolve(state: State, account: str, subject: str, now_ms: int) -> list[Out]:
             outs.append(_told(subscription, error, "resolved", now_ms, None))
         if not subscription.errors:
             outs += telling.follower_state(state, subscription, now_ms)
+            owner = state.ledger.accounts.get(account)
+            if owner is not None:
+                state.report_later(owner)  # a repair that was due may go now
         return outs
     text = f"Nothing to resolve: account {account} has no open trade error {subject}; see `wakeline halts list`"
     return [telling.alert(account, "nothing_to_resolve", "warning", text, now_ms)]

@@ -273,7 +273,7 @@ def _transfer(state: State, event: Transfer, meta: Meta) -> list[Out]:
     account.day_equity += event.amount
     account.peak_equity += event.amount
     state.report_later(account)
-    return []
+    return [Out("orders", event.account, event)]  # a venue that keeps balances itself (paper) must know too
 
 
 def _stop_entries(account: Account, why: str, cause: str, now_ms: int, subscription: str | None = None) -> list[Out]:

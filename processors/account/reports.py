@@ -17,7 +17,7 @@ from processors.account.copying import go_on
 from processors.account.leading import tell_trade
 from processors.account.ledger import book
 from processors.account.lifecycle import ENDED, ORDER, OrderEvent, PositionEvent, move
-from processors.account.money import ZERO, tidy, usable, usable_or_zero
+from processors.account.money import FINEST, ZERO, tidy, usable, usable_or_zero
 from processors.account.state import (
     DAY_MS,
     Account,
@@ -37,6 +37,8 @@ from schemas.ids import derive_id
 from schemas.reasons import Leg, OrderState, ReportKind, Side
 from schemas.status import Fill, VenueReport
 
+NOT_RESTING = "not_resting"
+"""Code of a report that new trigger prices found no leg to change (executors/partition.py)."""
 _LARGEST_FILL = Decimal("1e12")
 _LEGS = (Leg.STOP_LOSS, Leg.TAKE_PROFIT)
 _EVENT = {
@@ -61,6 +63,8 @@ def apply_report(state: State, report: VenueReport, now_ms: int) -> list[Out]:
         text = f"Report on order {report.order_id} of account {report.account}, which this partition does not have."
         return [telling.alert("", "report_of_unknown_account", "critical", text, now_ms)]
     outs: list[Out] = []
+    if report.kind is ReportKind.REJECTED and report.leg in _LEGS and report.code == NOT_RESTING:
+        return outs  # new trigger prices came after the leg had ended, which its own reports tell
     order = _order_of(state, account, report)
     if order is None and trade_key(report.instrument, report.trade_id) in account.past_trades:
         return outs
@@ -180,6 +184,11 @@ def _move(state: State, account: Account, order: Tracked, report: VenueReport, n
     moved = order.leg in _LEGS and report.trigger_price not in (None, order.limit_price)
     if moved:
         order.limit_price = report.trigger_price
+        entry = account.orders.get(order.entry_order_id)
+        if entry is not None and order.leg is Leg.STOP_LOSS:
+            entry.stop_loss = report.trigger_price
+        elif entry is not None:
+            entry.take_profit = report.trigger_price
     words = " ".join(part for part in (report.code, report.message) if part)
     order.words = words or order.words
     if after == order.state and not moved:
@@ -222,7 +231,7 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
         use_of(subscription, now_ms // DAY_MS).profit += realized - (fee if fee_currency == account.currency else ZERO)
     order.fees += fee
     if order.leg in _LEGS:
-        _expect_less(holding, order, size)
+        _expect_less(holding, order, before, size)
     if order.leg is Leg.ENTRY:
         order.open_size += size
         if order.order_id not in holding.entries:  # filled after its end was told
@@ -242,12 +251,16 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     return outs
 
 
-def _expect_less(holding: Holding, leg: Tracked, size: Decimal) -> None:
-    """What one's own stop-loss or take-profit closed is not expected any more."""
-    if leg.side is Side.SELL:
-        holding.expected = max(holding.expected - size, ZERO) if holding.expected > ZERO else holding.expected
-    else:
-        holding.expected = min(holding.expected + size, ZERO) if holding.expected < ZERO else holding.expected
+def _expect_less(holding: Holding, leg: Tracked, before: Decimal, size: Decimal) -> None:
+    """What one's own stop-loss or take-profit closed is not expected any more; of a capped position, the same share."""
+    expected, held = abs(holding.expected), abs(before)
+    if holding.expected == ZERO or (holding.expected > ZERO) != (leg.side is Side.SELL):
+        return
+    left = expected - size
+    if held < expected:
+        left = (expected * (held - size) / held).quantize(FINEST) if held > size else ZERO
+    left = max(left, ZERO)
+    holding.expected = left if holding.expected > ZERO else -left
 
 
 def _completes(order: Tracked, entry: Tracked | None, size: Decimal) -> bool:

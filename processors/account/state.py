@@ -86,6 +86,7 @@ class Closing(msgspec.Struct, array_like=True):
 
     exits: order ids sent; empty while the entries in flight are waited for. leave: what stays open (own units, above
     zero) when the position is only reduced. after: size of the entry that follows a reversal, None: by the size mode.
+    then: what is left is closed afterwards for this cause ("": it stays), since following ended meanwhile.
     """
 
     cause: str
@@ -94,6 +95,7 @@ class Closing(msgspec.Struct, array_like=True):
     exits: list[str] = []
     leave: Decimal = ZERO
     after: Decimal | None = None
+    then: str = ""
 
 
 class Holding(msgspec.Struct, array_like=True):
@@ -221,7 +223,8 @@ class Ledger(msgspec.Struct, array_like=True):
     killed: reason of a `kill` of every account; killed_accounts: of accounts not known yet.
     resting: (log time to cancel at, account, order id) of limit entries, soonest first.
     report_due_ms: no account needs to be told before this log time. groups: settings by name (JSON). paused: reason by
-    scope. transfers: ids counted, newest last. equity_due_ms: when the worth of subscriptions is told next.
+    scope. transfers: ids counted, newest last. equity_due_ms: when the worth of subscriptions is told next. catch_ups:
+    how many were made, which is part of their ids.
     """
 
     accounts: dict[str, Account] = {}
@@ -238,6 +241,7 @@ class Ledger(msgspec.Struct, array_like=True):
     paused: dict[str, str] = {}
     transfers: list[str] = []
     equity_due_ms: int = 0
+    catch_ups: int = 0
 
 
 class State:
@@ -280,7 +284,12 @@ class State:
         }
 
     def told_before(self, event: LeaderEvent) -> int | None:
-        """Return the sequence at which the leader told the same cause as another event, None if it did not."""
+        """Return the sequence at which the leader told the same cause as another event, None if it did not.
+
+        Of signals only: a trade through zero is an exit and an entry of one cause.
+        """
+        if event.position is not None:
+            return None
         known = self.told.get((event.leader, event.cause))
         return None if known is None or known[0] == event.event_id else known[1]
 

@@ -298,8 +298,9 @@ def _send_exits(state: State, account: Account, holding: Holding, now_ms: int) -
     if not parts:
         return _finish_closing(state, account, holding, now_ms)
     outs = []
-    for ordinal, (bracket, size) in enumerate(parts):
-        order = exit_order(state, account, holding, bracket, size, closing.cause, closing.event, ordinal, now_ms)
+    ordinal = _free_ordinal(account, holding, closing.cause)
+    for place, (bracket, size) in enumerate(parts, ordinal):
+        order = exit_order(state, account, holding, bracket, size, closing.cause, closing.event, place, now_ms)
         sequence, detected_ms = 0, 0
         chain: tuple[str, ...] = ()
         if closing.event is not None:
@@ -310,6 +311,14 @@ def _send_exits(state: State, account: Account, holding: Holding, now_ms: int) -
         outs.append(Out("orders", account.account, order))
     state.report_later(account)
     return outs
+
+
+def _free_ordinal(account: Account, holding: Holding, cause: str) -> int:
+    """Return the first ordinal without an exit: the two events of a leader's turn have one cause, both may close."""
+    ordinal, fields = 0, (cause, account.account, holding.subscription, holding.instrument)
+    while order_id_of(*fields, Leg.EXIT, ordinal) in account.orders:
+        ordinal += 1
+    return ordinal
 
 
 def _finish_closing(state: State, account: Account, holding: Holding, now_ms: int) -> list[Out]:
@@ -332,8 +341,8 @@ def _finish_closing(state: State, account: Account, holding: Holding, now_ms: in
             outs += enter(state, account, subscription, holding, closing.event, want, now_ms, after_exit=True)
         else:
             outs += _closing_outcome(subscription, holding, closing, exits, words, error_id, now_ms)
-        if subscription.status == "stopped" and holding.size != ZERO:  # stopped while it was being reduced
-            outs += close(state, account, holding, f"stop-{closing.event.event_id}", None, False, now_ms)
+    if closing.then and holding.size != ZERO:
+        outs += close(state, account, holding, closing.then, None, False, now_ms)
     return outs
 
 

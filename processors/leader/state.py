@@ -99,7 +99,8 @@ def text_of(params: LeaderParams) -> str:
 
 @lru_cache(maxsize=1024)
 def _parsed(settings: str) -> LeaderParams:
-    return LeaderParams.model_validate_json(settings) if settings else LeaderParams()
+    # A strategy that nobody registered may speak as often as it has instruments.
+    return LeaderParams.model_validate_json(settings) if settings else LeaderParams(rate_limit=None)
 
 
 def params_of(leader: Leader) -> LeaderParams:

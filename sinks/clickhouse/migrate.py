@@ -32,6 +32,7 @@ _RETENTION_OF: Final = {
     **{table.storage: table.name for table in TABLES.values()},
     "cancels_rows": "orders",
     "protection_changes_rows": "orders",
+    "transfers_rows": "orders",
     "leader_events_rows": "outcomes",
     LATENCY: "pipeline_latency",
 }

@@ -14,7 +14,8 @@ SERVER_SCHEMES = ("http", "https", "clickhouse", "clickhouses")
 class Retention(BaseModel):
     """Days that rows are kept, by table, counted from the wall time at which Kafka took the record.
 
-    What goes with another table is kept as long: cancels and protection_changes as orders, leader_events as outcomes.
+    What goes with another table is kept as long: cancels, protection_changes and transfers as orders, leader_events as
+    outcomes.
     At most 10,000: ClickHouse's TTL counts in 32-bit seconds, and a date past 2106 would wrap and drop rows at once.
     """
 

@@ -114,6 +114,13 @@ TABLES: Final[dict[str, Table]] = {
         times=(LOG_TIME,),
         stamped=True,
     ),
+    "transfer": Table(
+        "transfers",
+        names=("account",),
+        texts=("transfer_id",),
+        money=("amount",),
+        times=(LOG_TIME,),
+    ),
     "order_status": Table(
         "order_status",
         names=("account", "subscription", "leader", "instrument", "leg", "side", "state", "reason"),
@@ -275,7 +282,7 @@ POSITIONS: Final = "sink_positions"
 TOPICS: Final[dict[str, tuple[str, ...]]] = {
     "bars": ("bar",),
     "signals": ("signal",),
-    "orders": ("order", "cancel_order", "change_protection"),
+    "orders": ("order", "cancel_order", "change_protection", "transfer"),
     "order-status": ("order_status", "fill", "position", "account_state"),
     "outcomes": ("outcome", "fan_out", "trade_error", "follower_state", "drift"),
     "statistics": ("statistics",),

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from schemas.accounts import Transfer
 from schemas.base import Message
 from schemas.codec import encode
 from schemas.market import Bar
@@ -129,6 +130,16 @@ def change_protection(number: int = 0, **changes: Any) -> ChangeProtection:
         "stop_loss": Decimal("53400.1"),
     }
     return ChangeProtection(**{**fields, **changes})
+
+
+def transfer(number: int = 0, **changes: Any) -> Transfer:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "transfer_id": f"transfer-{number}",
+        "account": "demo",
+        "amount": Decimal("250.5"),
+    }
+    return Transfer(**{**fields, **changes})
 
 
 def order_status(number: int = 0, **changes: Any) -> OrderStatus:
@@ -359,6 +370,7 @@ MAKERS = {
     "order": order,
     "cancel_order": cancel_order,
     "change_protection": change_protection,
+    "transfer": transfer,
     "order_status": order_status,
     "fill": fill,
     "position": position,

@@ -16,7 +16,7 @@ class Blocked:
         """Return None if the order may pass, else the reason and its numbers."""
         if proposal.event.blocked is None or proposal.leg is not Leg.ENTRY:
             return None
-        return proposal.event.blocked, dict(proposal.event.blocked_by)
+        return proposal.event.blocked, dict(sorted(proposal.event.blocked_by.items()))  # it may have been encoded
 
 
 CHECK = Blocked()

@@ -77,6 +77,22 @@ PARTITION BY toYYYYMM(recorded_at)
 ORDER BY (account, instrument, order_id, writer, stamp, stamp_index)
 TTL toDateTime(recorded_at) + INTERVAL 3650 DAY;
 
+-- Money paid in or out, kept as long as the orders it paid for. A transfer counts once, whatever it is told through.
+CREATE TABLE IF NOT EXISTS transfers_rows
+(
+    transfer_id String CODEC(ZSTD(1)),
+    account LowCardinality(String),
+    amount Decimal(38, 18) CODEC(ZSTD(1)),
+    log_time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    kafka_partition UInt16 CODEC(ZSTD(1)),
+    kafka_offset Int64 CODEC(Delta, ZSTD(1)),
+    recorded_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(recorded_at)
+ORDER BY (account, transfer_id)
+TTL toDateTime(recorded_at) + INTERVAL 3650 DAY;
+
 -- Halts of a subscription. An error is told when it opens and when it is resolved, under one error_id: both rows stay,
 -- so the stamp is the identity.
 CREATE TABLE IF NOT EXISTS trade_errors_rows

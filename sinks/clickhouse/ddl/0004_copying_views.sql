@@ -5,6 +5,7 @@ CREATE OR REPLACE VIEW orders AS SELECT * FROM orders_rows FINAL;
 CREATE OR REPLACE VIEW outcomes AS SELECT * FROM outcomes_rows FINAL;
 CREATE OR REPLACE VIEW leader_events AS SELECT * FROM leader_events_rows FINAL;
 CREATE OR REPLACE VIEW protection_changes AS SELECT * FROM protection_changes_rows FINAL;
+CREATE OR REPLACE VIEW transfers AS SELECT * FROM transfers_rows FINAL;
 CREATE OR REPLACE VIEW trade_errors AS SELECT * FROM trade_errors_rows FINAL;
 CREATE OR REPLACE VIEW followers AS SELECT * FROM followers_rows FINAL;
 CREATE OR REPLACE VIEW drift AS SELECT * FROM drift_rows FINAL;
