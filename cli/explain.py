@@ -134,6 +134,10 @@ SENTENCES: Final[dict[RefusalReason, tuple[str, ...]]] = {
     R.NO_LEADER_EQUITY: ("The sizing mode needs the leader's equity, and this event told none.",),
     R.ACCUMULATED: ("The size was below the venue's smallest order; it is kept and added to the next one.",),
     R.IN_LINE: ("The position was where it should be already: nothing had to be traded.",),
+    R.SUPERSEDED: (
+        "The event waited while the position was being reduced, and a newer one of the leader took its place.",
+        "The event waited while the position was being reduced; the leader's event {by_sequence} took its place.",
+    ),
     R.EXISTING_NOT_COPIED: (
         "The leader held this position before the subscription began, and copy_existing does not copy it "
         "(`wakeline follow existing` answers for positions that were asked about).",

@@ -66,7 +66,7 @@ def cli() -> None:
 
 for _command in (
     *(up, down, worker, leaders, follow, outcomes, halts, pause, deposit),
-    *(statistics, topics, tail, query, config, doctor, broker, version, completion),
+    *(topics, tail, query, statistics, config, doctor, broker, version, completion),
 ):
     cli.add_command(_command)
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from cli import reset
 from cli.console import Steps
 from cli.exit_codes import ExitCode, Failure, as_failure
+from cli.live.before import left_before
 from cli.live.model import RunModel, Summary
 from cli.live.reader import RunReader
 from cli.live.render import Child, Screen
@@ -185,7 +186,12 @@ class Session:
             if self._show.live:
                 await self._reader.poll()
                 self._draw()
+        self._spawn(self._look_back())
         self._steps.say("running; Ctrl-C ends it" if self.options.for_s is None else "running")
+
+    async def _look_back(self) -> None:
+        """Take in who follows and what is halted since earlier runs."""
+        self.model.copies.know(*await left_before(self._data_dir))
 
     async def _until_stopped(self) -> None:
         assert self._reader is not None

@@ -8,8 +8,18 @@ def derive_id(kind: str, *fields: object) -> str:
 
     BLAKE2b-128 over length-prefixed UTF-8 text of each field, so ("a", "bc") and ("ab", "c") differ.
     """
+    return id_of(id_part(kind, *fields))
+
+
+def id_part(*fields: object) -> bytes:
+    """Return what these fields add to an id; parts that several ids share are made once and joined."""
     parts: list[bytes] = []
-    for field in (kind, *fields):
+    for field in fields:
         text = str(field).encode()
         parts += (len(text).to_bytes(4, "big"), text)
-    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+    return b"".join(parts)
+
+
+def id_of(parts: bytes) -> str:
+    """Return the id of joined parts: `derive_id(kind, *fields)` is `id_of(id_part(kind, *fields))`."""
+    return hashlib.blake2b(parts, digest_size=16).hexdigest()

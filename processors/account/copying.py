@@ -30,7 +30,6 @@ from processors.protocols import Out
 from schemas.leaders import LeaderEvent
 from schemas.reasons import LeaderAction, Leg, OutcomeState, RefusalReason, Side
 
-REDUCE = LeaderAction.REDUCE
 MOST_WAITING = 64
 """Events that may wait for one holding; more are skipped."""
 
@@ -57,7 +56,7 @@ def copy(
         return _close(state, account, subscription, holding, event, ZERO, now_ms, told)
     if follows == "position":
         return _to_target(state, account, subscription, holding, event, params, mode, now_ms, told)
-    if event.action is REDUCE:
+    if event.action is LeaderAction.REDUCE:
         return _reduce(state, account, subscription, holding, event, params, mode, now_ms, told)
     side = event.side.opposite if mode.opposite else event.side
     have = exposure_of(account, holding)
@@ -82,16 +81,6 @@ def bring(
     target = _rounded_up(state, subscription, holding.instrument, target)
     have = exposure_of(account, holding)
     turns = have != ZERO and target != ZERO and (have > ZERO) != (target > ZERO)
-    if event.action is REDUCE and turns:
-        expected = holding.expected  # what is held against the leader goes, nothing is entered
-        outs = _close(state, account, subscription, holding, event, ZERO, now_ms, told)
-        holding.expected = expected
-        return outs
-    if event.action is REDUCE and abs(target) > abs(have):
-        numbers = {"position": str(have), "target": shown(target)}  # who leaves is never followed by entering
-        return telling.skipped(
-            subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, holding.instrument
-        )
     rules, missing_size = state.ledger.instruments.get(holding.instrument), abs(target) - abs(have)
     if rules is not None and have != ZERO and not turns and target != ZERO and abs(missing_size) < rules.lot:
         numbers = {"position": str(have), "target": shown(target), "lot": str(rules.lot)}
@@ -147,7 +136,7 @@ def _wait(
     instrument = holding.instrument
     full = len(holding.waiting) >= MOST_WAITING
     if supersedes or (full and event.action is LeaderAction.EXIT):  # after an exit nothing before it matters
-        while holding.waiting and not (event.action is REDUCE and holding.waiting[-1].action is not REDUCE):
+        while holding.waiting:
             older, numbers = holding.waiting.pop(), {"by_sequence": str(event.sequence)}
             outs += telling.skipped(
                 subscription, older, RefusalReason.SUPERSEDED, numbers, now_ms, Leg.ENTRY, instrument

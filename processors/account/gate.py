@@ -28,7 +28,7 @@ from processors.copying.params import LimitEntry, SubscriptionParams
 from processors.copying.sizing import missing, mode_of
 from processors.registry import discover
 from schemas.accounts import InstrumentChanged
-from schemas.ids import derive_id
+from schemas.ids import derive_id, id_of, id_part
 from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
@@ -77,6 +77,16 @@ class Refused(NamedTuple):
 def order_id_of(cause: str, account: str, subscription: str, instrument: str, leg: Leg, ordinal: int = 0) -> str:
     """Return the id of the order that `cause` makes for this subscription, instrument and leg."""
     return derive_id("order", cause, account, subscription, instrument, leg, ordinal)
+
+
+_BRACKET = tuple(id_part(leg, 0) for leg in (Leg.ENTRY, Leg.STOP_LOSS, Leg.TAKE_PROFIT))
+
+
+def _bracket_ids(cause: str, account: str, subscription: str, instrument: str) -> tuple[str, str, str]:
+    """Return `order_id_of` for an entry, its stop-loss and its take-profit."""
+    shared = id_part("order", cause, account, subscription, instrument)
+    entry, stop_loss, take_profit = _BRACKET
+    return id_of(shared + entry), id_of(shared + stop_loss), id_of(shared + take_profit)
 
 
 def touch(mark: Mark, side: Side) -> Decimal:
@@ -417,8 +427,12 @@ def _proposal(
         day_orders=use.orders,
         day_notional=use.notional,
         day_loss=-use.profit,
-        open_trades=sum(1 for owner, _ in worth.by_holding if owner == subscription.subscription),
+        open_trades=_open_trades(worth, subscription.subscription),
     )
+
+
+def _open_trades(worth: Valuation, name: str) -> int:
+    return sum(1 for owner, _ in worth.by_holding if owner == name) if worth.by_holding else 0
 
 
 def _limit_price(params: SubscriptionParams, side: Side, price: Decimal, rules: InstrumentChanged) -> Decimal | None:
@@ -444,10 +458,12 @@ def _entry(
     protection: Levels,
     size: Decimal,
 ) -> Order:
-    fields = (event.cause, account.account, subscription.subscription, want.instrument)
+    order_id, stop_loss_id, take_profit_id = _bracket_ids(
+        event.cause, account.account, subscription.subscription, want.instrument
+    )
     return Order(
         now_ms=now_ms,
-        order_id=order_id_of(*fields, Leg.ENTRY),
+        order_id=order_id,
         account=account.account,
         venue=account.venue,
         subscription=subscription.subscription,
@@ -470,8 +486,8 @@ def _entry(
             now_ms=now_ms,
             stop_loss=protection.stop_loss,
             take_profit=protection.take_profit,
-            stop_loss_order_id=order_id_of(*fields, Leg.STOP_LOSS),
-            take_profit_order_id=order_id_of(*fields, Leg.TAKE_PROFIT),
+            stop_loss_order_id=stop_loss_id,
+            take_profit_order_id=take_profit_id,
             trigger=params.trigger,
         ),
     )

@@ -33,6 +33,11 @@ def _not_a_flag(value: Any) -> Any:
     return value
 
 
+def _word(true: str, false: str) -> BeforeValidator:
+    """YAML reads a bare yes, no, on and off as true and false: take them as the words they were written as."""
+    return BeforeValidator(lambda value: (true if value else false) if isinstance(value, bool) else value)
+
+
 Integer = Annotated[int, BeforeValidator(_not_a_flag)]
 Number = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=28, decimal_places=18)]
 Money = Annotated[Number, Field(gt=0)]
@@ -234,7 +239,7 @@ class DriftRepair(Params):
     now: an order is sent at once (at most one per `interval_ms`), within every cap.
     """
 
-    policy: Literal["off", "alert", "next_event", "now"] = "alert"
+    policy: Annotated[Literal["off", "alert", "next_event", "now"], _word("on", "off")] = "alert"
     tolerance: Annotated[Number, Field(ge=0, le=10)] = Decimal("0.05")
     interval_ms: Milliseconds = 60_000
 
@@ -310,7 +315,7 @@ class SubscriptionParams(Params):
     blacklist: tuple[Instrument, ...] = ()
     condition: Condition = Condition()
     notify_only: bool = False
-    copy_existing: Literal["yes", "no", "ask"] = "no"
+    copy_existing: Annotated[Literal["yes", "no", "ask"], _word("yes", "no")] = "no"
     max_signal_age_ms: Milliseconds | None = 10_000
     max_exit_age_ms: Milliseconds | None = None
     max_price_drift_bps: Annotated[Number, Field(ge=0)] | None = Decimal(50)

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,56 +28,14 @@ from processors.inbox import read_stamp
 from schemas.codec import decode
 from streams.broker.cluster import Cluster
 from streams.broker.install import install
-from streams.runtime import processes
 from streams.settings import DEMO_FILE
 from streams.topics_admin import load_catalogue
+from tests.integration.runs import Workers
 
 pytestmark = pytest.mark.integration
 WAKELINE = [sys.executable, "-m", "cli.main"]
 PAIR = "strategy,leader,account,execution"
 ACCOUNTS = 8
-
-
-class Workers:
-    """`wakeline worker` processes on one data folder, as a machine would run them."""
-
-    def __init__(self, folder: Path, bootstrap: str, config: Path) -> None:
-        self.folder, self._bootstrap, self._config = folder, bootstrap, config
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, roles: str) -> None:
-        command = [*WAKELINE, "worker", "--roles", roles, "--name", name, "--broker", self._bootstrap]
-        command += ["--config", str(self._config), "--data", str(self.folder)]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-    def kill(self, name: str) -> None:
-        process = self.running.pop(name)
-        process.kill()
-        process.wait(10)
-
-    def stop(self, name: str) -> int:
-        process = self.running.pop(name)
-        process.send_signal(signal.SIGTERM)
-        try:
-            return process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return -9
-
-    def wait_running(self, *names: str, timeout_s: float = 90) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            states = {process.name: process.state for process in processes(self.folder)}
-            if all(states.get(name) == "running" for name in names):
-                return
-            for name, process in self.running.items():
-                assert process.poll() is None, f"{name} ended: {self.log(name)}"
-            assert time.monotonic() < deadline, f"{names} not running: {states}"
-            time.sleep(0.1)
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-3_000:]
 
 
 @pytest.fixture(scope="module")
