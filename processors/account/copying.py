@@ -214,6 +214,7 @@ def _reduce(
             numbers = {"mode": mode.name}
             return telling.skipped(subscription, event, wish, numbers, now_ms, Leg.EXIT, instrument)
         amount = expected = wish
+    amount = _from_kept_back(holding, amount, share if mode.share else None)
     expected = min(expected, abs(holding.expected))
     holding.expected -= expected if holding.expected > ZERO else -expected
     if have == ZERO or (have > ZERO) == (side is Side.BUY):
@@ -230,6 +231,16 @@ def _reduce(
             numbers = {"position": str(have), "expected": shown(holding.expected)}
             return telling.skipped(subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.EXIT, instrument)
     return _close(state, account, subscription, holding, event, leave, now_ms, told)
+
+
+def _from_kept_back(holding: Holding, amount: Decimal, share: Decimal | None) -> Decimal:
+    """Take from what was kept back for the next event first; return what is to be closed of the position."""
+    if share is not None:
+        holding.kept_back -= holding.kept_back * share
+        return amount
+    taken = min(holding.kept_back, amount)
+    holding.kept_back -= taken
+    return amount - taken
 
 
 def _close(

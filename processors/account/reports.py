@@ -30,7 +30,7 @@ from processors.account.state import (
     trade_key,
     use_of,
 )
-from processors.account.trades import end_order, forget_bracket, move_position
+from processors.account.trades import count_use, end_order, forget_bracket, move_position
 from processors.protocols import Out
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
@@ -213,6 +213,8 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
         order.state = after
     if report.venue_order_id:
         order.venue_order_id = report.venue_order_id
+    if late and order.leg is Leg.ENTRY and order.event_id and order.filled == ZERO:
+        count_use(state, order, now_ms, 1)
     order.trades.append(report.trade_id)
     order.filled += size
     order.cost += price * size

@@ -1,6 +1,6 @@
 """Opens and closes positions: what follows from a decision, and from the end of an order.
 
-Entry points: `enter`, `close`, `end_order`, `ask_cancel`, `move_position`.
+Entry points: `enter`, `close`, `end_order`, `ask_cancel`, `move_position`, `count_use`.
 
 1. An entry of a leader's event has one terminal outcome, given when the order ends; an event that closes has one,
    given when the last of its exits ends; an event that reverses has the one of its entry.
@@ -201,7 +201,7 @@ def end_order(state: State, account: Account, order: Tracked, now_ms: int) -> li
     closing = holding.closing
     if order.leg is Leg.ENTRY:
         if order.filled == ZERO:
-            _give_back(state, order, now_ms)
+            count_use(state, order, now_ms, -1)
         if order.event_id:
             outs += _entry_outcome(state, account, order, holding, now_ms)
         forget_bracket(holding, order)
@@ -238,15 +238,15 @@ def _working_entries(account: Account, holding: Holding) -> list[Tracked]:
     return [account.orders[item] for item in holding.entries if not account.orders[item].over]
 
 
-def _give_back(state: State, order: Tracked, now_ms: int) -> None:
-    """An entry that ended without a fill does not count for the day."""
+def count_use(state: State, order: Tracked, now_ms: int, sign: int) -> None:
+    """An entry that ended without a fill does not count for the day (-1), unless it fills after all (+1)."""
     subscription = state.ledger.subscriptions.get(order.subscription)
     if subscription is None or order.decided_ms // DAY_MS != now_ms // DAY_MS:
         return
     use, rules = use_of(subscription, now_ms // DAY_MS), state.ledger.instruments[order.instrument]
     price = order.reference_price if order.limit_price is None else order.limit_price
-    use.orders = max(use.orders - 1, 0)
-    use.notional = max(use.notional - order.size * price * rules.contract_size, ZERO)
+    use.orders = max(use.orders + sign, 0)
+    use.notional = max(use.notional + sign * order.size * price * rules.contract_size, ZERO)
 
 
 def _track(

@@ -141,6 +141,19 @@ def test_what_is_accumulated_is_never_lost(sizes: list[int], ratio: str) -> None
     check_ledger(world)
 
 
+def test_a_reduction_takes_what_was_kept_back_first() -> None:
+    leader = SizedLeader()
+    world = market(leader.state("settings"), subscription(ratio="0.1", below_minimum="accumulate", **RATIO, **FREE))
+    venue = SlowVenue(world)
+    for change in ("0.004", "0.004", "-0.004", "-0.002", "0.004", "0.004", "0.01", "-0.01"):
+        world.give(*leader.trade(change))
+        venue.take()
+        venue.drain()
+        holding = world.holding()
+        assert holding.size + holding.kept_back == leader.positions[BTC] * D("0.1") == holding.expected, change
+    check_ledger(world)
+
+
 @pytest.mark.parametrize("contract_size", ["1", "0.01", "10"])
 @pytest.mark.parametrize("mode", [MIRROR, RATIO])
 def test_contracts_of_other_sizes(mode: dict[str, Any], contract_size: str) -> None:

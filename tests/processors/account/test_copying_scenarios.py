@@ -515,3 +515,14 @@ def test_a_signal_and_a_position_in_one_account_do_not_mix() -> None:
     fill_all(world)
     assert (world.holding().size, world.holding("signals").size) == (D("0.1"), 0)
     check_ledger(world)
+
+
+def test_an_entry_that_fills_after_its_end_counts_for_the_day_again() -> None:
+    leader, world = feed(sub(mode=RATIO, max_day_notional="6001", max_day_orders=1))
+    world.give(*leader.trade("1"))
+    (order,) = world.orders()
+    world.give(report(order, ReportKind.EXPIRED))
+    assert world.state.ledger.subscriptions["sub"].use.orders == 0
+    world.give(fill(order, "60000", trade="late"))
+    world.give(*leader.trade("1"))
+    assert reasons(world) == [R.DAY_ORDERS]
