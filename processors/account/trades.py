@@ -473,7 +473,8 @@ def _lost_stop(state: State, account: Account, holding: Holding, leg: Tracked, n
     still on its way, and closing twice could open the other side: that is told, and a person looks.
     """
     entry = account.orders.get(leg.entry_order_id)
-    if entry is None or entry.open_size <= ZERO or holding.closing is not None:
+    reducing = holding.closing is not None and holding.closing.leave > ZERO and leg.state == OrderState.REJECTED
+    if entry is None or entry.open_size <= ZERO or (holding.closing is not None and not reducing):
         return []
     if leg.state != OrderState.REJECTED:
         text = f"{holding.subscription}: the stop-loss of {holding.size} {holding.instrument} is {leg.state}"
@@ -498,6 +499,9 @@ def _lost_stop(state: State, account: Account, holding: Holding, leg: Tracked, n
         event_id=leg.event_id,
         cause=leg.cause,
     )[1]
+    if closes and holding.closing is not None:  # being reduced: what that leaves is closed then
+        holding.closing.then = holding.closing.then or leg.order_id
+        return outs
     return outs + close(state, account, holding, leg.order_id, None, False, now_ms) if closes else outs
 
 

@@ -23,6 +23,7 @@ from tests.processors.account.world import (
     clock,
     fill,
     leader_event,
+    leg_report,
     marks,
     ready,
     report,
@@ -194,4 +195,21 @@ def test_a_reduction_of_the_leader_closes_what_is_held_against_it() -> None:
     assert (order.leg, order.size) == (Leg.EXIT, D("0.1"))
     fill_all(world)
     assert world.holding().size == 0
+    check_ledger(world)
+
+
+@pytest.mark.parametrize(("setting", "size"), [("close", "0"), ("alert", "0.05")])
+def test_a_stop_loss_that_is_refused_during_a_reduction_is_not_overlooked(setting: str, size: str) -> None:
+    leader, world = feed(subscription(ratio="0.1", on_lost_stop=setting, **RATIO, **FREE))
+    follow(world, leader.trade("1"))
+    entry = world.orders(world.outs)[0]
+    world.give(*leader.trade("-0.5"))
+    (reduction,) = world.orders()
+    world.give(leg_report(entry, Leg.STOP_LOSS, ReportKind.REJECTED, message="no stops"))
+    assert [item.kind for item in world.alerts()] == ["stop_loss_lost"]
+    assert len(world.state.ledger.subscriptions["sub"].errors) == 1
+    world.restart()
+    world.give(fill(reduction, "60000", trade="x"))
+    fill_all(world)
+    assert world.holding().size == D(size)
     check_ledger(world)
