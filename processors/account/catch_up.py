@@ -134,7 +134,8 @@ def _event(
     holding: Holding | None = None,
 ) -> LeaderEvent:
     """Return the catch-up event at the price of now."""
-    instrument = last.instrument if last is not None else "" if holding is None else holding.instrument
+    instrument = "" if holding is None else _leaders_name(state, subscription, holding)
+    instrument = instrument if last is None else last.instrument
     own = state.params_of(subscription).symbol_map.get(instrument, instrument)
     mark = state.ledger.marks.get(own)
     known = Decimal(1) if last is None else last.price

@@ -23,7 +23,7 @@ from tests.processors.account.sized import (
     rich,
     said,
 )
-from tests.processors.account.world import START, World, clock, leg_fill, report, subscription
+from tests.processors.account.world import BTC, ETH, START, World, clock, instrument, leg_fill, marks, report, subscription
 
 D = Decimal
 NOW = {"drift": {"policy": "now", "interval_ms": 1_000}}
@@ -161,4 +161,17 @@ def test_resolving_lets_a_repair_go() -> None:
     fill_all(world)
     assert exits(world, world.outs) == []
     assert world.outcomes(world.outs)[-1].state is OutcomeState.COPIED
+    check_ledger(world)
+
+
+def test_a_repair_of_what_the_leader_left_names_the_leaders_instrument() -> None:
+    own = {"symbol_map": {BTC: ETH}, "exit_slippage": {"ticks": 0}}
+    leader, world = feed(instrument(ETH), marks("60000", "60000.1", ETH), subscription(**MIRROR, **FREE, **own))
+    follow(world, leader.trade("1"))
+    world.give(*leader.trade("-1", price="70000"))
+    assert [item.reason for item in world.outcomes()] == [RefusalReason.SLIPPAGE]
+    world.give(command("repair"))
+    assert [(item.instrument, item.side) for item in said(world, FanOut)] == [(BTC, Side.SELL)]
+    fill_all(world)
+    assert world.holding(instrument=ETH).size == 0
     check_ledger(world)
