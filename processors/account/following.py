@@ -1,6 +1,6 @@
 """What a leader's event becomes for each of its followers.
 
-Entry points: `follow`, `follow_state`, `follow_one`, `close_all`.
+Entry points: `follow`, `follow_state`, `follow_one`, `close_all`, `fan_out`.
 
 1. Every subscription of the leader that is active or paused gets one terminal outcome per event: at once (skipped, with
    an order status `refused`), or later through its orders. Stopped and closed subscriptions get none. How many owe one
@@ -37,7 +37,7 @@ def follow(state: State, event: LeaderEvent, partition: int, now_ms: int) -> lis
         return outs
     state.remember(event)
     names = _walk(state, event.leader, event.sequence)
-    outs.append(_fan_out(event, partition, len(names), now_ms))
+    outs.append(fan_out(event, partition, len(names), now_ms))
     for name in names:
         outs += follow_one(state, state.ledger.subscriptions[name], event, now_ms)
     return outs + tried(event, outs, now_ms)
@@ -49,7 +49,7 @@ def follow_state(state: State, event: LeaderStateChanged, partition: int, now_ms
     if event.sequence <= last:
         return outs
     names = _walk(state, event.leader, event.sequence)
-    outs.append(_fan_out(event, partition, len(names), now_ms))
+    outs.append(fan_out(event, partition, len(names), now_ms))
     failed = leader_changed(state, event, now_ms)
     for name in names:
         subscription = state.ledger.subscriptions[name]
@@ -196,7 +196,8 @@ def _in_order(state: State, event: LeaderEvent | LeaderStateChanged, now_ms: int
     return []
 
 
-def _fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int, now_ms: int) -> Out:
+def fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int, now_ms: int) -> Out:
+    """Return how many outcomes an event is owed in this partition."""
     told = FanOut(
         now_ms=now_ms,
         event_id=event.event_id,

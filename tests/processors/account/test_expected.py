@@ -23,7 +23,18 @@ from tests.processors.account.sized import (
     rich,
     said,
 )
-from tests.processors.account.world import BTC, ETH, START, World, clock, instrument, leg_fill, marks, report, subscription
+from tests.processors.account.world import (
+    BTC,
+    ETH,
+    START,
+    World,
+    clock,
+    instrument,
+    leg_fill,
+    marks,
+    report,
+    subscription,
+)
 
 D = Decimal
 NOW = {"drift": {"policy": "now", "interval_ms": 1_000}}
