@@ -17,6 +17,7 @@ from processors.account import telling
 from processors.account.copying import bring
 from processors.account.following import fan_out, follow_one
 from processors.account.gate import touch
+from processors.account.halts import tried
 from processors.account.money import ZERO
 from processors.account.state import Account, Holding, State, Subscription
 from processors.protocols import Out
@@ -61,7 +62,8 @@ def answer(state: State, subscription: Subscription, accept: bool, partition: in
         side = Side.BUY if last.position > ZERO else Side.SELL
         event = _event(state, subscription, last, "existing", side, abs(last.position), now_ms)
         outs.append(fan_out(event, partition, 1, now_ms))
-        outs += follow_one(state, subscription, event, now_ms)
+        made = follow_one(state, subscription, event, now_ms)
+        outs += made + tried(event, made, now_ms)
     return outs
 
 
@@ -77,10 +79,8 @@ def repair(
     size = abs(holding.expected - holding.size)
     event = _event(state, subscription, last, f"repair-{holding.instrument}", side, size, now_ms, holding)
     holding.drift_ms = now_ms
-    return [
-        fan_out(event, partition, 1, now_ms),
-        *bring(state, account, subscription, holding, event, holding.expected, now_ms),
-    ]
+    made = bring(state, account, subscription, holding, event, holding.expected, now_ms)
+    return [fan_out(event, partition, 1, now_ms), *made, *tried(event, made, now_ms)]
 
 
 def watch(

@@ -15,15 +15,14 @@ import msgspec
 from processors.account import telling
 from processors.account.copying import copy
 from processors.account.gate import Want, refused_exit
-from processors.account.halts import EVERYBODY
+from processors.account.halts import tried
 from processors.account.money import ZERO
 from processors.account.settings import leader_changed
 from processors.account.state import Account, Holding, State, Subscription, holding_of
 from processors.account.trades import close, enter
 from processors.copying.sizing import mode_of
 from processors.protocols import Out
-from schemas.leaders import FollowerReport, LeaderEvent, LeaderStateChanged
-from schemas.orders import Order
+from schemas.leaders import LeaderEvent, LeaderStateChanged
 from schemas.reasons import LeaderAction, Leg, OutcomeState, RefusalReason, Side
 from schemas.status import FanOut
 
@@ -41,10 +40,7 @@ def follow(state: State, event: LeaderEvent, partition: int, now_ms: int) -> lis
     outs.append(fan_out(event, partition, len(names), now_ms))
     for name in names:
         outs += follow_one(state, state.ledger.subscriptions[name], event, now_ms)
-    tried = sum(1 for out in outs if type(out.value) is Order and out.value.event_id == event.event_id)
-    if tried:
-        outs += _tried(event, tried, now_ms)
-    return outs
+    return outs + tried(event, outs, now_ms)
 
 
 def follow_state(state: State, event: LeaderStateChanged, partition: int, now_ms: int) -> list[Out]:
@@ -225,18 +221,6 @@ def fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int
             blocked=event.blocked,
         )
     return Out("outcomes", event.leader, told)
-
-
-def _tried(event: LeaderEvent, count: int, now_ms: int) -> list[Out]:
-    """Tell the breakers of the leader and of all how many copies were tried."""
-    return [
-        Out(
-            "leader-events",
-            leader,
-            FollowerReport(now_ms=now_ms, leader=leader, of=event.leader, event_id=event.event_id, attempted=count),
-        )
-        for leader in (event.leader, EVERYBODY)
-    ]
 
 
 def _direction(account: Account, holding: Holding) -> Side | None:
