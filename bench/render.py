@@ -253,11 +253,11 @@ def _fan_out(result: Mapping[str, Any]) -> str:
     rows = [
         (f"{row['followers']:,}", str(row["runs"]), f"{row['first_p50']:.0f}", f"{row['min']:.0f}", f"{row['p50']:.0f}",
          f"{row['p99']:.0f}", f"{row['max']:.0f}", f"{row['us_per_follower']:.0f}", f"{row['cpu_us_per_follower']:.0f}",
-         f"{row['load']:.1f}")
+         str(row["busy"]), f"{row['load']:.1f}")
         for row in result["sizes"] + ([result["large"]["fan_out"]] if "large" in result else [])
     ]  # fmt: skip
     heads = ("followers", "runs", "first order p50 ms", "last order min ms", "p50 ms", "p99 ms", "max ms",
-             "us per follower", "worker's CPU us per follower", "load")  # fmt: skip
+             "us per follower", "worker's CPU us per follower", "runs begun on a busy machine", "load")  # fmt: skip
     text = (
         "One account worker on one core; broker, leader, venue and reader on the other. Entries and exits in turn, "
         "every order filled between two runs; all settings of followers differ; stop-loss by percent or ATR; guards "

@@ -81,7 +81,7 @@ def test_scale_runs() -> None:
 
 
 def test_fan_out_counts_every_order_and_survives_a_kill() -> None:
-    found = child.run_json("bench.fan_out", ["--sizes=40", "--runs=3", "--large=50", "--json"], 240)
+    found = child.run_json("bench.fan_out", ["--sizes=40", "--runs=3", "--large=50", "--patience=0", "--json"], 240)
     (row,) = found["sizes"]
     assert row["followers"] == 40
     assert len(row["all_ms"]) == row["runs"] == 3
