@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from processors.account import telling
 from processors.account.gate import Want, change_protection, refused_exit, size_request, touch
+from processors.account.halts import tried
 from processors.account.ledger import exposure_of, value
 from processors.account.money import ZERO, floor_to, shown
 from processors.account.protection import leader_levels
@@ -118,7 +119,8 @@ def go_on(state: State, account: Account, holding: Holding, now_ms: int) -> list
                 subscription, event, RefusalReason.STOPPED, numbers, now_ms, Leg.ENTRY, holding.instrument
             )
             continue
-        outs += copy(state, account, subscription, holding, event, now_ms, told=True)
+        made = copy(state, account, subscription, holding, event, now_ms, told=True)
+        outs += made + tried(event, made, now_ms)
     return outs
 
 
