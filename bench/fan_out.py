@@ -12,6 +12,8 @@ leader, venue and reader of `orders`, on the other. Each of `--sizes` has a brok
 3. A run is from just before the leader event is handed to the client (once per partition, as the leader role does it)
    to the moment at which the client hands the last order to the reader, which reads as our execution role does. Every
    run counts, those in which the worker made a snapshot too: `max` is the worst of all.
+   Before a run the bench waits, `--patience` seconds at most, until nobody else uses the machine; how many runs began
+   on a busy one is told.
 4. `--large` subscriptions of ten leaders in one worker: resident memory, snapshots, how long the worker stands still
    for one, the fan-out of one leader of the ten, and how long a worker needs until it goes on after a clean stop and
    after kill -9 (which waits until the broker has given the dead one up).
@@ -65,6 +67,10 @@ INSTRUMENT: Final = "binanceusdm:BTC/USDT:USDT"
 BID, ASK = Decimal("60000.0"), Decimal("60000.1")
 RATIOS: Final = 10_000
 CHUNK: Final = 10_000
+QUIET_S: Final = 0.3
+QUIET: Final = 0.85
+"""Share of all cores that must be idle over so many seconds before a run."""
+PATIENCE_S: Final = 5.0
 WAIT_S: Final = 240.0
 
 _order = msgspec.json.Decoder(Order)
@@ -293,10 +299,13 @@ class AccountWorker:
 class Bench:
     """A worker with its followers, and what is done to them."""
 
-    def __init__(self, account_worker: AccountWorker, log: Log, reader: Reader, count: int, leaders: int) -> None:
+    def __init__(
+        self, account_worker: AccountWorker, log: Log, reader: Reader, count: int, leaders: int, patience_s: float
+    ) -> None:
         self.worker, self.log, self.reader = account_worker, log, reader
         self.count, self.leaders, self.now_ms = count, leaders, START_MS
         self.events = [0] * leaders
+        self.patience_s, self.busy = patience_s, 0
 
     async def applied(self) -> None:
         """Wait until the worker has applied and published for all that it was sent."""
@@ -315,6 +324,7 @@ class Bench:
         """Do one event of a leader; return ms to the first and to the last order, and ms of the worker's CPU."""
         self.events[leader] += 1
         event = leader_event(f"leader-{leader}", self.events[leader], self.now_ms)
+        await self._quiet()
         wanted, used = self.count // self.leaders, self.worker.cpu_s()
         taking = asyncio.ensure_future(self.reader.take(wanted))
         await asyncio.sleep(0.05)  # the reader waits in its fetch
@@ -325,6 +335,13 @@ class Bench:
         used = self.worker.cpu_s() - used
         await self._settle(records, wanted)
         return (first - began) * 1000, (last - began) * 1000, used * 1000
+
+    async def _quiet(self) -> None:
+        until = time.monotonic() + self.patience_s
+        while await asyncio.to_thread(machine.idle_share, QUIET_S) < QUIET:
+            if time.monotonic() > until:
+                self.busy += 1
+                return
 
     async def _settle(self, records: Sequence[Any], wanted: int) -> None:
         orders = [_order.decode(record.value) for record in records]
@@ -358,17 +375,19 @@ def summary(count: int, runs: Sequence[tuple[float, float, float]]) -> dict[str,
     }
 
 
-async def _small(bootstrap: str, folder: Path, count: int, runs: int) -> dict[str, Any]:
+async def _small(bootstrap: str, folder: Path, count: int, runs: int, patience_s: float) -> dict[str, Any]:
     one, publisher, reader = AccountWorker(bootstrap, folder), Publisher(bootstrap), Reader(bootstrap)
     one.start()
     try:
         await publisher.start()
         await reader.start()
-        bench = Bench(one, Log(publisher), reader, count, 1)
+        bench = Bench(one, Log(publisher), reader, count, 1, patience_s)
         await bench.fill()
         for _ in range(2):  # left out: code and caches warm up
             await bench.run()
+        bench.busy = 0
         found = summary(count, [await bench.run() for _ in range(runs)])
+        found["busy"] = bench.busy
         found["resident_mb"] = machine.resident_mb(one.process.pid)
         told = one.stop()
         return {**found, "snapshots": told["snapshots"], "pause_max_ms": told["pause_max_ms"]}
@@ -378,18 +397,21 @@ async def _small(bootstrap: str, folder: Path, count: int, runs: int) -> dict[st
         await publisher.stop()
 
 
-async def _large(bootstrap: str, folder: Path, count: int, leaders: int, runs: int) -> dict[str, Any]:
+async def _large(
+    bootstrap: str, folder: Path, count: int, leaders: int, runs: int, patience_s: float
+) -> dict[str, Any]:
     one, publisher, reader = AccountWorker(bootstrap, folder), Publisher(bootstrap), Reader(bootstrap)
     empty_s = one.start()
     try:
         await publisher.start()
         await reader.start()
-        bench, found = Bench(one, Log(publisher), reader, count, leaders), {"subscriptions": count}
+        bench = Bench(one, Log(publisher), reader, count, leaders, patience_s)
+        found: dict[str, Any] = {"subscriptions": count}
         found |= {"empty_start_s": empty_s, "empty_mb": machine.resident_mb(one.process.pid)}
         found["fill_s"] = await bench.fill()
         found["full_mb"] = machine.resident_mb(one.process.pid)
         taken = [await bench.run(number % leaders) for number in range(runs)]
-        found["fan_out"] = summary(count // leaders, taken)
+        found["fan_out"] = {**summary(count // leaders, taken), "busy": bench.busy}
         found["peak_mb"] = machine.resident_mb(one.process.pid)
         found |= one.stop()
         one.applied_before = bench.log.sent
@@ -461,6 +483,7 @@ def main() -> int:
     parser.add_argument("--sizes", default=",".join(str(size) for size in SIZES), help="followers of one leader")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--large", type=int, default=LARGE, help="subscriptions in one worker; 0: leave that out")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds to wait for a quiet machine")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
@@ -469,11 +492,11 @@ def main() -> int:
         return work(given.worker, given.core)
     rows: list[dict[str, Any]] = []
     for size in [int(one) for one in given.sizes.split(",") if one]:
-        rows.append(measure(_small, size, given.runs))
+        rows.append(measure(_small, size, given.runs, given.patience))
         print(f"{size:,}: p50 {rows[-1]['p50']:.0f} ms, p99 {rows[-1]['p99']:.0f} ms", file=sys.stderr, flush=True)
     result: dict[str, Any] = {"bench": "fan_out", "sizes": rows}
     if given.large:
-        result["large"] = measure(_large, given.large, LARGE_LEADERS, min(given.runs, LARGE_RUNS))
+        result["large"] = measure(_large, given.large, LARGE_LEADERS, min(given.runs, LARGE_RUNS), given.patience)
     print(json.dumps(result) if given.json else json.dumps(result, indent=2))
     return 0
 

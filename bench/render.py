@@ -1,4 +1,4 @@
-"""Results -> docs/benchmarks.md. Pure text: `page(results, machine, date)`.
+"""Results -> docs/benchmarks.md. Pure text: `page(results, machine, date)`, `updated(page, results, note)`.
 
 A goal that is missed stands in the table as missed; a bench that failed or was not run says so in its place.
 """
@@ -126,25 +126,55 @@ def _fan_out_goals(result: Mapping[str, Any]) -> list[Goal]:
 
 def page(results: Mapping[str, Any], machine: Mapping[str, str], date: str, command: str) -> str:
     """Return the page in Markdown."""
-    goals = goals_of(results)
-    missed = [goal for goal in goals if not goal[3]]
     parts = [
         "# Benchmarks",
         f"Written by `{command}` on {date}; do not edit by hand.",
         _table(("machine", ""), [(name, value) for name, value in machine.items()]),
-        "## Goals",
-        f"{len(goals) - len(missed)} of {len(goals)} met."
-        + (" Short of: " + "; ".join(f"{what} ({measured}, wanted {goal})" for what, goal, measured, _ in missed) + "."
-           if missed else ""),
-        _table(("goal", "wanted", "measured", ""), [(*goal[:3], "met" if goal[3] else "**missed**") for goal in goals]),
-    ]  # fmt: skip
-    for name, render in SECTIONS.items():
-        result = results.get(name)
-        if result is None:
-            continue
-        parts.append(f"## {name.replace('_', ' ').capitalize()}")
-        parts.append(f"Failed: {result['error']}" if "error" in result else render(result))
+        _goals(goals_of(results)),
+        *(_section(name, results[name]) for name in SECTIONS if name in results),
+    ]
     return "\n\n".join([*parts, CAVEATS])
+
+
+def updated(text: str, results: Mapping[str, Any], note: str) -> str:
+    """Return a page with the sections and goals of `results` put in place of, or after, those it has.
+
+    `note` says under each of these sections when, how and under what load it was measured.
+    """
+    head, *sections = text.split("\n\n## ")
+    kept = {section.partition("\n")[0]: f"## {section}" for section in sections}
+    goals = {goal[0]: goal for goal in _goals_on(kept.pop("Goals"))}
+    caveats = kept.pop(CAVEATS.partition("\n")[0].removeprefix("## "))
+    for name, result in results.items():
+        kept[_title(name)] = f"{_section(name, result)}\n\n{note}"
+    goals |= {goal[0]: goal for goal in goals_of(results)}
+    return "\n\n".join([head, _goals(list(goals.values())), *kept.values(), caveats])
+
+
+def _goals(goals: Sequence[Goal]) -> str:
+    missed = [goal for goal in goals if not goal[3]]
+    short = "; ".join(f"{what} ({measured}, wanted {goal})" for what, goal, measured, _ in missed)
+    rows = [(*goal[:3], "met" if goal[3] else "**missed**") for goal in goals]
+    return (
+        f"## Goals\n\n{len(goals) - len(missed)} of {len(goals)} met."
+        + (f" Short of: {short}." if missed else "")
+        + "\n\n"
+        + _table(("goal", "wanted", "measured", ""), rows)
+    )
+
+
+def _goals_on(section: str) -> list[Goal]:
+    """Return the goals that stand in a section made by `_goals`."""
+    rows = [line[2:-2].split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [(what, wanted, measured, verdict == "met") for what, wanted, measured, verdict in rows[1:]]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _section(name: str, result: Mapping[str, Any]) -> str:
+    return f"## {_title(name)}\n\n" + (f"Failed: {result['error']}" if "error" in result else SECTIONS[name](result))
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -223,11 +253,11 @@ def _fan_out(result: Mapping[str, Any]) -> str:
     rows = [
         (f"{row['followers']:,}", str(row["runs"]), f"{row['first_p50']:.0f}", f"{row['min']:.0f}", f"{row['p50']:.0f}",
          f"{row['p99']:.0f}", f"{row['max']:.0f}", f"{row['us_per_follower']:.0f}", f"{row['cpu_us_per_follower']:.0f}",
-         f"{row['load']:.1f}")
+         str(row["busy"]), f"{row['load']:.1f}")
         for row in result["sizes"] + ([result["large"]["fan_out"]] if "large" in result else [])
     ]  # fmt: skip
     heads = ("followers", "runs", "first order p50 ms", "last order min ms", "p50 ms", "p99 ms", "max ms",
-             "us per follower", "worker's CPU us per follower", "load")  # fmt: skip
+             "us per follower", "worker's CPU us per follower", "runs begun on a busy machine", "load")  # fmt: skip
     text = (
         "One account worker on one core; broker, leader, venue and reader on the other. Entries and exits in turn, "
         "every order filled between two runs; all settings of followers differ; stop-loss by percent or ATR; guards "
