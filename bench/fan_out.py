@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -231,7 +231,7 @@ class AccountWorker:
     """One account worker in a process of its own."""
 
     def __init__(self, bootstrap: str, folder: Path) -> None:
-        self.folder, self.applied_before = folder, 0.0
+        self.folder, self.applied_before = folder, 0
         self._settings = folder / "wakeline.json"
         self._settings.write_text(json.dumps({"data_dir": str(folder), "broker": {"bootstrap": bootstrap}}))
         self.process: Any = None
@@ -252,20 +252,27 @@ class AccountWorker:
             f"the account worker did not start: {self.process.stderr.read() if self.process.poll() else ''}"
         )
 
-    async def until(self, metric: str, wanted: float) -> None:
-        """Wait until a metric of the worker, summed over its labels, is at least this."""
-        deadline, seen = time.monotonic() + WAIT_S, 0.0
-        while time.monotonic() < deadline:
-            seen = await asyncio.to_thread(self._metric, metric)
-            if seen >= wanted:
-                return
-            await asyncio.sleep(0.02)
-        raise child.ChildFailed(f"the account worker's {metric} was {seen:.0f} of {wanted:.0f} after {WAIT_S:.0f} s")
+    async def applied(self, wanted: int) -> None:
+        """Wait until it has applied, and published for, at least so many records."""
+        await self._until(lambda: sum(self._metric("wakeline_records_total")) >= wanted, f"{wanted} records applied")
 
-    def _metric(self, name: str) -> float:
+    async def caught_up(self) -> int:
+        """Wait until nothing is left to apply in any partition; return how many records it has applied."""
+        await self._until(lambda: self._metric("wakeline_lag_records") == [0.0] * PARTITIONS, "no lag")
+        return int(sum(await asyncio.to_thread(self._metric, "wakeline_records_total")))
+
+    async def _until(self, reached: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not await asyncio.to_thread(reached):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise child.ChildFailed(f"the account worker ended, or had not reached this in {WAIT_S:.0f} s: {what}")
+            await asyncio.sleep(0.02)
+
+    def _metric(self, name: str) -> list[float]:
+        """Return a metric of the worker, by label."""
         with urllib.request.urlopen(self._url) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+        return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{")]
 
     def cpu_s(self) -> float:
         """Return the CPU seconds it has used."""
@@ -293,7 +300,7 @@ class Bench:
 
     async def applied(self) -> None:
         """Wait until the worker has applied and published for all that it was sent."""
-        await self.worker.until("wakeline_records_total", self.log.sent - self.worker.applied_before)
+        await self.worker.applied(self.log.sent - self.worker.applied_before)
 
     async def fill(self) -> float:
         """Make the followers; return the seconds until the worker had taken them in."""
@@ -388,15 +395,12 @@ async def _large(bootstrap: str, folder: Path, count: int, leaders: int, runs: i
         one.applied_before = bench.log.sent
         found["restart_s"] = one.start()
         found["restarted_mb"] = machine.resident_mb(one.process.pid)
-        await bench.run()  # it goes on
-        sent = bench.log.sent - one.applied_before
+        await bench.run(runs % leaders)  # it goes on
         one.kill()
         began = time.perf_counter()
         one.start()
-        saved = await asyncio.to_thread(one._metric, "wakeline_snapshot_position")
-        found["killed_s"] = time.perf_counter() - began
-        found["killed_after_records"] = sent
-        found["saved_position"] = saved
+        behind = await one.caught_up()
+        found |= {"killed_s": time.perf_counter() - began, "killed_behind": behind}
         return found
     finally:
         child.stop(one.process)

@@ -6,7 +6,7 @@ A goal that is missed stands in the table as missed; a bench that failed or was 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bench import hot_path
+from bench import fan_out, hot_path
 
 Goal = tuple[str, str, str, bool]  # what, goal, measured, met
 
@@ -46,6 +46,7 @@ def goals_of(results: Mapping[str, Any]) -> list[Goal]:
         ("latency", _latency_goals),
         ("clickhouse", _sink_goals),
         ("scale", _scale_goals),
+        ("fan_out", _fan_out_goals),
     ):
         result = results.get(name)
         if result is not None and "error" not in result:
@@ -108,6 +109,19 @@ def _scale_goals(result: Mapping[str, Any]) -> list[Goal]:
         (f"strategy worker, {count:,} instruments", f"<= {MEMORY_MB:g} MB", f"{used:.0f} MB", used <= MEMORY_MB),
         ("cost per tick, 10,000 against 10 instruments", f"<= {SCALE_RATIO}x", f"{ratio:.2f}x", ratio <= SCALE_RATIO),
     ]
+
+
+def _fan_out_goals(result: Mapping[str, Any]) -> list[Goal]:
+    goals: list[Goal] = []
+    for row in result["sizes"]:
+        limit = fan_out.GOAL_MS.get(row["followers"])
+        if limit is not None:
+            title = f"leader event to the last of {row['followers']:,} orders"
+            goals += [
+                (f"{title}, {name}", f"<= {limit:g} ms", f"{row[name]:.0f} ms", row[name] <= limit)
+                for name in ("p50", "p99")
+            ]
+    return goals
 
 
 def page(results: Mapping[str, Any], machine: Mapping[str, str], date: str, command: str) -> str:
@@ -205,6 +219,51 @@ def _scale(result: Mapping[str, Any]) -> str:
     )
 
 
+def _fan_out(result: Mapping[str, Any]) -> str:
+    rows = [
+        (f"{row['followers']:,}", str(row["runs"]), f"{row['first_p50']:.0f}", f"{row['min']:.0f}", f"{row['p50']:.0f}",
+         f"{row['p99']:.0f}", f"{row['max']:.0f}", f"{row['us_per_follower']:.0f}", f"{row['cpu_us_per_follower']:.0f}",
+         f"{row['load']:.1f}")
+        for row in result["sizes"] + ([result["large"]["fan_out"]] if "large" in result else [])
+    ]  # fmt: skip
+    heads = ("followers", "runs", "first order p50 ms", "last order min ms", "p50 ms", "p99 ms", "max ms",
+             "us per follower", "worker's CPU us per follower", "load")  # fmt: skip
+    text = (
+        "One account worker on one core; broker, leader, venue and reader on the other. Entries and exits in turn, "
+        "every order filled between two runs; all settings of followers differ; stop-loss by percent or ATR; guards "
+        "on. From just before the leader event is sent (once to each of four partitions) to the last order in the "
+        "reader's hands. No run is left out: `max` has the worst snapshot in it.\n\n" + _table(heads, rows)
+    )
+    for row in result["sizes"]:
+        text += (
+            f"\n\n{row['followers']:,} followers: {row['snapshots']} snapshots of a partition were made meanwhile; the "
+            f"longest standstill for one was {row['pause_max_ms']:.0f} ms. Resident memory {row['resident_mb']:.0f} MB."
+        )
+    return text + (_large(result["large"]) if "large" in result else "")
+
+
+def _large(large: Mapping[str, Any]) -> str:
+    rows = [
+        ("resident memory, empty worker", f"{large['empty_mb']:.0f} MB"),
+        ("resident memory, subscriptions made", f"{large['full_mb']:.0f} MB"),
+        ("resident memory, after the fan-outs", f"{large['peak_mb']:.0f} MB"),
+        ("resident memory, after a restart", f"{large['restarted_mb']:.0f} MB"),
+        ("state of all partitions", f"{large['state_bytes'] / 1e6:.1f} MB"),
+        ("snapshots of all partitions, compressed", f"{large['snapshot_bytes'] / 1e6:.1f} MB"),
+        ("snapshot interval", f"{large['snapshot_interval_s']:g} s"),
+        ("longest standstill for the snapshot of a partition", f"{large['pause_max_ms']:.0f} ms"),
+        ("longest writing of one, in the background", f"{large['save_max_s']:.1f} s"),
+        ("accounts and subscriptions taken in", f"{large['fill_s']:.0f} s"),
+        ("start of an empty worker", f"{large['empty_start_s']:.1f} s"),
+        ("start after a clean stop, until it goes on", f"{large['restart_s']:.1f} s"),
+        (f"start after kill -9, until {large['killed_behind']:,} records behind the snapshot are applied",
+         f"{large['killed_s']:.1f} s"),
+    ]  # fmt: skip
+    return f"\n\n{large['subscriptions']:,} subscriptions of ten leaders in one worker:\n\n" + _table(
+        ("what", "measured"), rows
+    )
+
+
 def _missing(result: Mapping[str, Any]) -> str:
     missing = result.get("not_installed", [])
     return f"\n\nNot installed, left out: {', '.join(missing)}." if missing else ""
@@ -216,4 +275,5 @@ SECTIONS: Final = {
     "latency": _latency,
     "clickhouse": _clickhouse,
     "scale": _scale,
+    "fan_out": _fan_out,
 }

@@ -16,8 +16,8 @@ from bench import child, machine
 from bench.render import page
 
 PAGE: Final = child.ROOT / "docs" / "benchmarks.md"
-ORDER: Final = ("indicators", "clickhouse", "hot_path", "latency", "scale")
-TIMEOUT_S: Final = 600.0
+ORDER: Final = ("indicators", "clickhouse", "hot_path", "latency", "scale", "fan_out")
+TIMEOUT_S: Final = 1_200.0
 
 
 def commands(quick: bool, rounds: int) -> dict[str, tuple[str, list[str]]]:
@@ -36,6 +36,7 @@ def commands(quick: bool, rounds: int) -> dict[str, tuple[str, list[str]]]:
         "hot_path": ("bench.hot_path", [*own, *(["--ticks=60000", "--slow-ticks=10000"] if quick else [])]),
         "latency": ("bench.latency", [f"--seconds={3 if quick else 15}"]),
         "scale": ("bench.scale", ["--ticks=20000", "--rounds=2"] if quick else []),
+        "fan_out": ("bench.fan_out", ["--sizes=1000", "--runs=5", "--large=2000"] if quick else []),
     }
 
 

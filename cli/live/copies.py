@@ -129,6 +129,10 @@ class Copies:
         self._ended: collections.OrderedDict[tuple[str, str], None] = collections.OrderedDict()
         self._resolved: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._past = Ledger(0, 0, 0)
+        # What is derived from all followers: emptied whenever one of them changes its state, not with each outcome.
+        self._sorted: list[FollowerRow] = []
+        self._worst_first: list[FollowerRow] = []
+        self._following: collections.Counter[str] = collections.Counter()
 
     def take(self, message: Any) -> None:
         """Take one message in; others than those about copying change nothing."""
@@ -141,6 +145,7 @@ class Copies:
         for told in followers:
             row = self._follower(told.subscription, told.account, told.leader)
             row.told = row.told or told
+        self._changed()
         for error in errors:
             if error.error_id not in self.errors and error.error_id not in self._resolved:
                 self._error(error)
@@ -152,19 +157,27 @@ class Copies:
 
     def followers(self) -> list[FollowerRow]:
         """Return the subscriptions by leader and name, those that ended last."""
-        return sorted(
-            self._followers.values(), key=lambda row: (not row.following, row.leader, row.subscription, row.account)
-        )
+        if not self._sorted:
+            self._sorted = sorted(
+                self._followers.values(), key=lambda row: (not row.following, row.leader, row.subscription, row.account)
+            )
+        return self._sorted
+
+    def worst_first(self) -> list[FollowerRow]:
+        """Return the same, but the halted first, then those that something else holds back."""
+        if not self._worst_first:
+            self._worst_first = sorted(self.followers(), key=self._trouble)
+        return self._worst_first
 
     def leaders(self) -> list[LeaderRow]:
         """Return the leaders by name."""
-        following = collections.Counter(row.leader for row in self._followers.values() if row.following)
-        names = sorted(self._leaders.keys() | following.keys())
+        if not self._following:
+            self._following = collections.Counter(row.leader for row in self._followers.values() if row.following)
         return [
             dataclasses.replace(
-                self._leaders.get(name) or LeaderRow(name), followers=following[name], breaker=self._breaker(name)
+                self._leaders.get(name) or LeaderRow(name), followers=self._following[name], breaker=self._breaker(name)
             )
-            for name in names
+            for name in sorted(self._leaders.keys() | self._following.keys())
         ]
 
     def status(self, row: FollowerRow) -> str:
@@ -197,6 +210,14 @@ class Copies:
             ledger = _added(ledger, event)
         return ledger
 
+    def _trouble(self, row: FollowerRow) -> int:
+        if not row.following:
+            return 3
+        return 0 if row.halted else 1 if self.status(row) != "active" else 2
+
+    def _changed(self) -> None:
+        self._sorted, self._worst_first, self._following = [], [], collections.Counter()
+
     def _breaker(self, leader: str) -> str:
         state = self._scopes.get(f"leader:{leader}")
         if state is None or not state.reason.startswith(_BREAKER):
@@ -207,6 +228,7 @@ class Copies:
         row = self._followers.get(subscription)
         if row is None:
             row = self._followers[subscription] = FollowerRow(subscription, account, leader)
+            self._changed()
         return row
 
     def _event(self, event_id: str) -> _Event:
@@ -254,11 +276,13 @@ class Copies:
             leader.blocked += told.blocked is not None
         elif status and told.sequence > leader.sequence:
             leader.status, leader.sequence = status, told.sequence
+            self._changed()
         event.taken = True
         event.owed += told.active
 
     def _error(self, error: TradeError) -> None:
         row = self._follower(error.subscription, error.account, error.leader)
+        self._changed()
         if error.state == "open":
             self.errors[error.error_id] = row.errors[error.error_id] = error
             return
@@ -271,9 +295,11 @@ class Copies:
     def _told(self, told: FollowerState) -> None:
         row = self._follower(told.subscription, told.account, told.leader)
         row.told, row.account, row.leader = told, told.account, told.leader
+        self._changed()
 
     def _control(self, state: ControlState) -> None:
         self._scopes[state.scope] = state
+        self._changed()
 
 
 _HANDLERS: dict[type, Any] = {

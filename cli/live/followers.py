@@ -2,7 +2,7 @@
 
 Entry points: `leaders_block`, `followers_table`. Pure, as all of the view.
 
-1. A follower's line needs 80 columns; the mean delay and cost come in from 100 on.
+1. A follower's line needs 80 columns; the mean delay and cost come in from 112 on.
 2. With too few lines, those that are halted or held back come first, and the last line says how many more there are.
 """
 
@@ -18,9 +18,9 @@ from cli.live.model import RunModel
 from cli.live.words import how, last_reason
 from schemas.reasons import OutcomeState
 
-COST_COLUMNS = 100
+COST_COLUMNS = 112
 WORD_COLUMNS = 130
-_SHORT = {"copied": "copy", "reduced": "less", "skipped": "skip", "failed": "fail", "pending": "pend"}
+_SHORT = {"copied": "copy", "reduced": "cut", "skipped": "skip", "failed": "fail", "pending": "pend"}
 _BAD = ("halted", "breaker", "paused", "stopped")
 
 
@@ -37,7 +37,9 @@ def leaders_block(model: RunModel, rows: int, width: int) -> RenderableType:
         full = Text("   ").join(_leader(leader) for leader in leaders)
         fits = label.cell_len + full.cell_len <= width
         return _line(label, full if fits else Text("   ").join(_leader(leader, short=True) for leader in leaders))
-    shown = leaders if len(leaders) <= rows else leaders[: rows - 1]
+    shown = leaders
+    if len(leaders) > rows:
+        shown = sorted(leaders, key=lambda leader: leader.breaker == "closed" and leader.status == "active")[: rows - 1]
     indent = Text(" " * 8)
     lines = [_line(label if index == 0 else indent, _leader(leader)) for index, leader in enumerate(shown)]
     if len(shown) < len(leaders):
@@ -49,9 +51,9 @@ def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     """Return a heading and `rows` lines of subscriptions."""
     wide, widest = width >= COST_COLUMNS, width >= WORD_COLUMNS
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold", pad_edge=False)
-    table.add_column("follower", no_wrap=True, max_width=24 if wide else 16)
+    table.add_column("follower", no_wrap=True, max_width=24 if wide else max(16, min(22, width - 78)))
     table.add_column("copies by", no_wrap=True, max_width=32 if widest else 22 if wide else 13)
-    table.add_column("status", no_wrap=True, max_width=15 if wide else 7)
+    table.add_column("status", no_wrap=True, max_width=15)
     for name in (*ENDED, OutcomeState.PENDING.value):
         table.add_column(name if widest else _SHORT[name], justify="right", no_wrap=True, min_width=4)
     if wide:
@@ -61,12 +63,11 @@ def followers_table(model: RunModel, rows: int, width: int) -> RenderableType:
     followers = model.copies.followers()
     shown = followers
     if len(followers) > rows:
-        troubled = sorted(followers, key=lambda row: not row.halted)  # the sort keeps the order otherwise
-        shown = troubled[: max(0, rows - 1)]
+        shown = model.copies.worst_first()[: max(0, rows - 1)]
     for row in shown:
         table.add_row(*_cells(model.copies, row, wide))
     if rows > 0 and len(shown) < len(followers):
-        table.add_row(*_rest(followers, shown))
+        table.add_row(*_rest(model.copies, shown, len(followers) - len(shown)))
     return Group(table, *_padding(rows, len(followers)))
 
 
@@ -78,7 +79,7 @@ def _cells(copies: Copies, row: FollowerRow, wide: bool) -> tuple[str | Text, ..
     return (
         row.subscription,
         how(row.told),
-        Text(status, style=style),
+        Text(status if wide else status.partition(":")[0], style=style),
         *(_count(row.counts[state], "red" if state == "failed" else "") for state in ENDED),
         _count(len(row.pending), "yellow"),
         *costs,
@@ -86,17 +87,10 @@ def _cells(copies: Copies, row: FollowerRow, wide: bool) -> tuple[str | Text, ..
     )
 
 
-def _rest(followers: Sequence[FollowerRow], shown: Sequence[FollowerRow]) -> tuple[str | Text, ...]:
-    names = {row.subscription for row in shown}
-    rest = [row for row in followers if row.subscription not in names]
-    counts = [_count(sum(row.counts[state] for row in rest), "") for state in ENDED]
-    return (
-        Text(f"and {len(rest)} more", style="dim"),
-        "",
-        "",
-        *counts,
-        _count(sum(len(row.pending) for row in rest), ""),
-    )
+def _rest(copies: Copies, shown: Sequence[FollowerRow], number: int) -> tuple[str | Text, ...]:
+    counts = [_count(copies.outcomes[state] - sum(row.counts[state] for row in shown), "") for state in ENDED]
+    pending = _count(copies.pending - sum(len(row.pending) for row in shown), "")
+    return Text(f"and {number} more", style="dim"), "", "", *counts, pending
 
 
 def _leader(leader: LeaderRow, *, short: bool = False) -> Text:

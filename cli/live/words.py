@@ -29,7 +29,7 @@ _FORMS: Final[Mapping[RefusalReason, tuple[str, ...]]] = {
     R.OPPOSITE_IGNORED: ("opposite ignored {position}",),
     R.BELOW_MINIMUM: ("below minimum {notional} < {min_notional}",),
     R.INSUFFICIENT_MARGIN: ("no margin {notional} < {min_notional}",),
-    R.PAUSED: ("paused: {paused_by}",),
+    R.PAUSED: ("paused {paused_by}",),
     R.HALTED: ("halted, {open_errors} open errors",),
     R.NOT_LISTED: ("not listed {instrument}",),
     R.CONDITION: (
@@ -130,16 +130,22 @@ def _reason(reason: RefusalReason, numbers: Mapping[str, str]) -> str:
     for form in _FORMS.get(reason, ()):
         names = set(re.findall(r"{(\w+)}", form))
         if names <= numbers.keys():
-            return form.format_map({name: _number(numbers[name]) for name in names})
+            return form.format_map({name: _shown(name, numbers[name]) for name in names})
     return _plain(reason.value)
 
 
+def _shown(name: str, text: str) -> str:
+    if name == "paused_by":  # "SCOPE: reason"
+        return f"all{text[1:]}" if text.startswith("*") else text
+    return instrument(text) if name == "instrument" else _number(text)
+
+
 def _number(text: str) -> str:
-    """Return a number with at most six digits that matter, an instrument as its symbol, else the text."""
+    """Return a number with at most six digits that matter; what is none as it is."""
     try:
         number = Decimal(text)
     except InvalidOperation:
-        return instrument(text)
+        return text
     if not number.is_finite():
         return text
     digits = max(0, 5 - number.adjusted()) if number else 0

@@ -15,15 +15,15 @@ import msgspec
 
 from processors.account import telling
 from processors.account.copying import bring
-from processors.account.following import follow_one
+from processors.account.following import fan_out, follow_one
 from processors.account.gate import touch
+from processors.account.halts import tried
 from processors.account.money import ZERO
 from processors.account.state import Account, Holding, State, Subscription
 from processors.protocols import Out
 from schemas.ids import derive_id
 from schemas.leaders import LeaderEvent
 from schemas.reasons import LeaderAction, Side
-from schemas.status import FanOut
 
 
 def copy_existing(state: State, subscription: Subscription, partition: int, now_ms: int) -> list[Out]:
@@ -61,8 +61,9 @@ def answer(state: State, subscription: Subscription, accept: bool, partition: in
         assert last.position is not None
         side = Side.BUY if last.position > ZERO else Side.SELL
         event = _event(state, subscription, last, "existing", side, abs(last.position), now_ms)
-        outs.append(_fan_out(event, partition, now_ms))
-        outs += follow_one(state, subscription, event, now_ms)
+        outs.append(fan_out(event, partition, 1, now_ms))
+        made = follow_one(state, subscription, event, now_ms)
+        outs += made + tried(event, made, now_ms)
     return outs
 
 
@@ -78,10 +79,8 @@ def repair(
     size = abs(holding.expected - holding.size)
     event = _event(state, subscription, last, f"repair-{holding.instrument}", side, size, now_ms, holding)
     holding.drift_ms = now_ms
-    return [
-        _fan_out(event, partition, now_ms),
-        *bring(state, account, subscription, holding, event, holding.expected, now_ms),
-    ]
+    made = bring(state, account, subscription, holding, event, holding.expected, now_ms)
+    return [fan_out(event, partition, 1, now_ms), *made, *tried(event, made, now_ms)]
 
 
 def watch(
@@ -171,24 +170,3 @@ def _event(
         wins=last.wins,
         chain=last.chain,
     )
-
-
-def _fan_out(event: LeaderEvent, partition: int, now_ms: int) -> Out:
-    told = FanOut(
-        now_ms=now_ms,
-        event_id=event.event_id,
-        leader=event.leader,
-        sequence=event.sequence,
-        action=event.action,
-        cause=event.cause,
-        event_ms=event.event_ms,
-        partition=partition,
-        active=1,
-        detected_ms=event.detected_ms,
-        instrument=event.instrument,
-        side=event.side,
-        price=event.price,
-        size=event.size,
-        position=event.position,
-    )
-    return Out("outcomes", event.leader, told)

@@ -7,17 +7,20 @@ Entry points: `copy`, `bring`, `go_on`.
 2. A reduction is sized by the mode or by the leader's share, rounded down to the lot, and never more than there is. An
    exit closes all there is, whatever the mode.
 3. While a position is being closed or reduced, later events wait, oldest first; a newer target supersedes a waiting
-   one, and so does an exit where too many wait. Each keeps its pending outcome until its turn.
+   one (a reduction only other reductions, since it never enters), and so does an exit where too many wait. Each keeps
+   its pending outcome until its turn.
 4. Nothing here decides whether an entry may go: that is the gate's.
 """
 
 from decimal import Decimal
 
 from processors.account import telling
-from processors.account.gate import Want, change_protection, refused_exit, size_request
+from processors.account.gate import Want, change_protection, refused_exit, size_request, touch
+from processors.account.halts import tried
 from processors.account.ledger import exposure_of, value
 from processors.account.money import ZERO, floor_to, shown
 from processors.account.protection import leader_levels
+from processors.account.sizing import least_size
 from processors.account.state import Account, Holding, State, Subscription, Tracked, keep
 from processors.account.trades import close, enter
 from processors.copying.modes import SizeMode
@@ -75,20 +78,33 @@ def bring(
     told: bool = False,
 ) -> list[Out]:
     """Bring the position to `target` (signed, own units, exact) for an event."""
+    target = _rounded_up(state, subscription, holding.instrument, target)
     have = exposure_of(account, holding)
     turns = have != ZERO and target != ZERO and (have > ZERO) != (target > ZERO)
-    if target == ZERO or (have != ZERO and (have > ZERO) == (target > ZERO) and abs(target) < abs(have)):
-        return _close(state, account, subscription, holding, event, abs(target), now_ms, told)
-    if turns:
-        return close(state, account, holding, event.cause, event, True, now_ms, after=target, told=told)
     rules, missing_size = state.ledger.instruments.get(holding.instrument), abs(target) - abs(have)
-    if rules is not None and missing_size < rules.lot:
+    if rules is not None and have != ZERO and not turns and target != ZERO and abs(missing_size) < rules.lot:
         numbers = {"position": str(have), "target": shown(target), "lot": str(rules.lot)}
         return telling.skipped(
             subscription, event, RefusalReason.IN_LINE, numbers, now_ms, Leg.ENTRY, holding.instrument
         )
+    if target == ZERO or (not turns and abs(target) < abs(have)):
+        return _close(state, account, subscription, holding, event, abs(target), now_ms, told)
+    if turns:
+        return close(state, account, holding, event.cause, event, True, now_ms, after=target, told=told)
     want = Want(Side.BUY if target > ZERO else Side.SELL, holding.instrument, missing_size)
     return enter(state, account, subscription, holding, event, want, now_ms)
+
+
+def _rounded_up(state: State, subscription: Subscription, instrument: str, target: Decimal) -> Decimal:
+    """Return the target, at least the instrument's minimum where the settings round up to it."""
+    rules, mark = state.ledger.instruments.get(instrument), state.ledger.marks.get(instrument)
+    if state.params_of(subscription, instrument).below_minimum != "round_up" or target == ZERO:
+        return target
+    if rules is None or mark is None:
+        return target
+    price = touch(mark, Side.BUY if target > ZERO else Side.SELL)
+    size = max(abs(target), least_size(rules, price * rules.contract_size))
+    return size if target > ZERO else -size
 
 
 def go_on(state: State, account: Account, holding: Holding, now_ms: int) -> list[Out]:
@@ -103,7 +119,8 @@ def go_on(state: State, account: Account, holding: Holding, now_ms: int) -> list
                 subscription, event, RefusalReason.STOPPED, numbers, now_ms, Leg.ENTRY, holding.instrument
             )
             continue
-        outs += copy(state, account, subscription, holding, event, now_ms, told=True)
+        made = copy(state, account, subscription, holding, event, now_ms, told=True)
+        outs += made + tried(event, made, now_ms)
     return outs
 
 
@@ -119,12 +136,11 @@ def _wait(
     instrument = holding.instrument
     full = len(holding.waiting) >= MOST_WAITING
     if supersedes or (full and event.action is LeaderAction.EXIT):  # after an exit nothing before it matters
-        for older in holding.waiting:
-            numbers = {"by_sequence": str(event.sequence)}
+        while holding.waiting:
+            older, numbers = holding.waiting.pop(), {"by_sequence": str(event.sequence)}
             outs += telling.skipped(
                 subscription, older, RefusalReason.SUPERSEDED, numbers, now_ms, Leg.ENTRY, instrument
             )
-        holding.waiting = []
     if len(holding.waiting) >= MOST_WAITING:
         numbers = {"waiting": str(len(holding.waiting))}
         return telling.skipped(

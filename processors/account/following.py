@@ -1,6 +1,6 @@
 """What a leader's event becomes for each of its followers.
 
-Entry points: `follow`, `follow_state`, `follow_one`, `close_all`.
+Entry points: `follow`, `follow_state`, `follow_one`, `close_all`, `fan_out`.
 
 1. Every subscription of the leader that is active or paused gets one terminal outcome per event: at once (skipped, with
    an order status `refused`), or later through its orders. Stopped and closed subscriptions get none. How many owe one
@@ -15,15 +15,14 @@ import msgspec
 from processors.account import telling
 from processors.account.copying import copy
 from processors.account.gate import Want, refused_exit
-from processors.account.halts import EVERYBODY
+from processors.account.halts import tried
 from processors.account.money import ZERO
 from processors.account.settings import leader_changed
 from processors.account.state import Account, Holding, State, Subscription, holding_of
 from processors.account.trades import close, enter
 from processors.copying.sizing import mode_of
 from processors.protocols import Out
-from schemas.leaders import FollowerReport, LeaderEvent, LeaderStateChanged
-from schemas.orders import Order
+from schemas.leaders import LeaderEvent, LeaderStateChanged
 from schemas.reasons import LeaderAction, Leg, OutcomeState, RefusalReason, Side
 from schemas.status import FanOut
 
@@ -38,13 +37,10 @@ def follow(state: State, event: LeaderEvent, partition: int, now_ms: int) -> lis
         return outs
     state.remember(event)
     names = _walk(state, event.leader, event.sequence)
-    outs.append(_fan_out(event, partition, len(names), now_ms))
+    outs.append(fan_out(event, partition, len(names), now_ms))
     for name in names:
         outs += follow_one(state, state.ledger.subscriptions[name], event, now_ms)
-    tried = sum(1 for out in outs if type(out.value) is Order and out.value.event_id == event.event_id)
-    if tried:
-        outs += _tried(event, tried, now_ms)
-    return outs
+    return outs + tried(event, outs, now_ms)
 
 
 def follow_state(state: State, event: LeaderStateChanged, partition: int, now_ms: int) -> list[Out]:
@@ -53,7 +49,7 @@ def follow_state(state: State, event: LeaderStateChanged, partition: int, now_ms
     if event.sequence <= last:
         return outs
     names = _walk(state, event.leader, event.sequence)
-    outs.append(_fan_out(event, partition, len(names), now_ms))
+    outs.append(fan_out(event, partition, len(names), now_ms))
     failed = leader_changed(state, event, now_ms)
     for name in names:
         subscription = state.ledger.subscriptions[name]
@@ -200,7 +196,8 @@ def _in_order(state: State, event: LeaderEvent | LeaderStateChanged, now_ms: int
     return []
 
 
-def _fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int, now_ms: int) -> Out:
+def fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int, now_ms: int) -> Out:
+    """Return how many outcomes an event is owed in this partition."""
     told = FanOut(
         now_ms=now_ms,
         event_id=event.event_id,
@@ -224,18 +221,6 @@ def _fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: in
             blocked=event.blocked,
         )
     return Out("outcomes", event.leader, told)
-
-
-def _tried(event: LeaderEvent, count: int, now_ms: int) -> list[Out]:
-    """Tell the breakers of the leader and of all how many copies were tried."""
-    return [
-        Out(
-            "leader-events",
-            leader,
-            FollowerReport(now_ms=now_ms, leader=leader, of=event.leader, event_id=event.event_id, attempted=count),
-        )
-        for leader in (event.leader, EVERYBODY)
-    ]
 
 
 def _direction(account: Account, holding: Holding) -> Side | None:

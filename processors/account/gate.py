@@ -423,12 +423,16 @@ def _proposal(
         halted=len(subscription.errors),
         status=subscription.status,
         leads=tuple(state.leads.get(account.account, ())),
-        held=holding.size,
+        held=exposure_of(account, holding),
         day_orders=use.orders,
         day_notional=use.notional,
         day_loss=-use.profit,
-        open_trades=sum(1 for owner, _ in worth.by_holding if owner == subscription.subscription),
+        open_trades=_open_trades(worth, subscription.subscription),
     )
+
+
+def _open_trades(worth: Valuation, name: str) -> int:
+    return sum(1 for owner, _ in worth.by_holding if owner == name) if worth.by_holding else 0
 
 
 def _limit_price(params: SubscriptionParams, side: Side, price: Decimal, rules: InstrumentChanged) -> Decimal | None:

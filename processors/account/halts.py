@@ -1,6 +1,6 @@
 """Trade errors: a follower's failed order halts its subscription until a person has resolved it.
 
-Entry points: `fail`, `resolve`.
+Entry points: `fail`, `resolve`, `tried`.
 
 1. An error is opened once per order and kind; while one is open, entries of the subscription are skipped (`halted`),
    exits and reductions go on, other subscriptions notice nothing.
@@ -8,11 +8,14 @@ Entry points: `fail`, `resolve`.
 3. Unknown is not a failure: an order whose fate is not proven opens nothing.
 """
 
+from collections.abc import Sequence
+
 from processors.account import telling
 from processors.account.state import OpenError, State, Subscription
 from processors.protocols import Out
 from schemas.ids import derive_id
-from schemas.leaders import FollowerReport
+from schemas.leaders import FollowerReport, LeaderEvent
+from schemas.orders import Order
 from schemas.status import TradeError
 
 MOST_OPEN = 64
@@ -73,6 +76,21 @@ def resolve(state: State, account: str, subject: str, now_ms: int) -> list[Out]:
         return outs
     text = f"Nothing to resolve: account {account} has no open trade error {subject}; see `wakeline halts list`"
     return [telling.alert(account, "nothing_to_resolve", "warning", text, now_ms)]
+
+
+def tried(event: LeaderEvent, outs: Sequence[Out], now_ms: int) -> list[Out]:
+    """Tell the breakers of the leader and of all how many copies of an event were tried; nothing if none was."""
+    count = sum(1 for out in outs if type(out.value) is Order and out.value.event_id == event.event_id)
+    if count == 0:
+        return []
+    return [
+        Out(
+            "leader-events",
+            leader,
+            FollowerReport(now_ms=now_ms, leader=leader, of=event.leader, event_id=event.event_id, attempted=count),
+        )
+        for leader in (event.leader, EVERYBODY)
+    ]
 
 
 def _told(subscription: Subscription, error: OpenError, state: str, now_ms: int, numbers: dict[str, str] | None) -> Out:

@@ -7,7 +7,8 @@ Entry points: `book`, `exposure_of`, `profit_of`, `mark_price`, `unrealized`, `v
 2. A partial close takes cost out in proportion, rounded once (`FINEST`) and in step with the P&L it books, so that
    rounding never adds up.
 3. A long position is worth what the bid pays, a short one what the ask costs: equity is never better than closing now.
-4. Gross, not net: two subscriptions in opposite directions both count for exposure and margin.
+4. Gross, not net: two subscriptions in opposite directions both count for exposure and margin, each at its own
+   leverage (at the account's where it takes the leader's).
 """
 
 from decimal import Decimal
@@ -121,7 +122,8 @@ def value(state: State, account: Account) -> Valuation:
         exposure += amount
         by_instrument[instrument] = by_instrument.get(instrument, ZERO) + amount
         by_holding[subscription, instrument] = by_holding.get((subscription, instrument), ZERO) + amount
-        rules_or_none = state.ledger.instruments.get(instrument)
+        rules_or_none, owner = state.ledger.instruments.get(instrument), state.ledger.subscriptions.get(subscription)
         most = leverage if rules_or_none is None else min(leverage, rules_or_none.max_leverage)
-        margin += amount / most
+        own = None if owner is None else state.params_of(owner, instrument).leverage
+        margin += amount / (min(most, own) if isinstance(own, int) else most)
     return Valuation(account.balance + profit, profit, exposure, margin, by_instrument, by_holding)

@@ -175,7 +175,7 @@ def _subscription_changed(state: State, event: SubscriptionChanged, meta: Meta) 
     if account is not None and event.status != "active":
         outs += _stop_entries(account, "paused", event.status, meta.now_ms, event.subscription)
     if event.status == "stopped":
-        outs += close_all(state, subscription, f"stop-{meta.partition}-{meta.offset}", meta.now_ms)
+        outs += close_all(state, subscription, f"stop-{meta.now_ms}", meta.now_ms)
     outs += tell_worth(state, subscription, meta.now_ms)
     if anew:
         outs += copy_existing(state, subscription, meta.partition, meta.now_ms)

@@ -41,13 +41,15 @@ def levels(
     if stop_distance is None or take_distance is None:
         return RefusalReason.NOT_TRADABLE, {"atr": "missing" if atr is None else str(atr)}
     tick = rules.tick
+    floored = floor_to(price, tick)
+    highest_below, lowest_above = floored if floored < price else floored - tick, floored + tick
     if side is Side.BUY:
-        stop_loss = _below(price, price - stop_distance, tick)
-        take_profit = max(floor_to(price + take_distance, tick), _next_above(price, tick))
+        stop_loss = _below(price - stop_distance, tick, highest_below)
+        take_profit = max(floor_to(price + take_distance, tick), lowest_above)
         reached = stop_loss >= mark.bid
     else:
-        stop_loss = max(floor_to(price + stop_distance, tick), _next_above(price, tick))
-        take_profit = _below(price, price - take_distance, tick)
+        stop_loss = max(floor_to(price + stop_distance, tick), lowest_above)
+        take_profit = _below(price - take_distance, tick, highest_below)
         reached = stop_loss <= mark.ask
     if min(stop_loss, take_profit) <= ZERO or reached:
         numbers = {"stop_loss": stop_loss, "take_profit": take_profit, "bid": mark.bid, "ask": mark.ask, "price": price}
@@ -75,15 +77,9 @@ def leader_levels(
     return stop_loss, take_profit
 
 
-def _below(price: Decimal, level: Decimal, tick: Decimal) -> Decimal:
-    """Return `level` rounded up, but at least one tick below `price`; zero if that is no price."""
-    if level <= ZERO:
-        return ZERO
-    return min(ceil_to(level, tick), ceil_to(price, tick) - tick)
-
-
-def _next_above(price: Decimal, tick: Decimal) -> Decimal:
-    return floor_to(price, tick) + tick
+def _below(level: Decimal, tick: Decimal, highest: Decimal) -> Decimal:
+    """Return `level` rounded up, at most `highest`; zero if that is no price."""
+    return min(ceil_to(level, tick), highest) if level > ZERO else ZERO
 
 
 def _distance(

@@ -1,6 +1,6 @@
 """How large an entry may be: from the wish of a sizing mode to lots.
 
-Entry points: `size_entry`, `leverage_of`, `margin_rate`.
+Entry points: `size_entry`, `least_size`, `leverage_of`, `margin_rate`.
 
 1. The wish is rounded DOWN to the lot, then the caps make it smaller; the smallest cap is named with its value.
 2. What falls below the instrument's minimum is skipped, or rounded up to it where no cap forbids that, or kept back for
@@ -37,7 +37,7 @@ def size_entry(
     unit = price * rules.contract_size
     exact = wish + kept_back
     wanted = floor_to(exact, rules.lot)
-    least = max(ceil_to(rules.min_size, rules.lot), ceil_to(rules.min_notional / unit, rules.lot))
+    least = least_size(rules, unit)
     size, limit, value, refusal = wanted, "", ZERO, RefusalReason.BELOW_MINIMUM
     most: Decimal | None = None
     found = smallest_room(request)
@@ -57,6 +57,11 @@ def size_entry(
         numbers = {"wanted": shown_wish, "size": str(size), "limit": limit, "limit_value": shown(value)}
     rest = exact - wanted if below == "accumulate" and not limit else ZERO
     return Sized(size, size * unit, numbers, rest)
+
+
+def least_size(rules: InstrumentChanged, unit: Decimal) -> Decimal:
+    """Return the smallest size that may be ordered where one own unit costs `unit`."""
+    return max(ceil_to(rules.min_size, rules.lot), ceil_to(rules.min_notional / unit, rules.lot))
 
 
 def leverage_of(account: AccountParams, rules: InstrumentChanged, wanted: int | str | None, event: LeaderEvent) -> int:

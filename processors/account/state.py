@@ -21,7 +21,6 @@ from processors.account.params import AccountParams
 from processors.copying.params import SubscriptionParams
 from processors.copying.settings import LEVELS, Resolved, cascade, for_instrument
 from schemas.accounts import InstrumentChanged
-from schemas.ids import derive_id
 from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.reasons import Leg, Side
@@ -292,11 +291,7 @@ class State:
         if event.position is not None:
             return None
         known = self.told.get((event.leader, event.cause))
-        if known is None or known[0] == event.event_id:
-            return None
-        if event.event_id == derive_id("leader-event", event.leader, event.cause, 1):
-            return None  # a trade through zero: an exit and an entry of one cause
-        return known[1]
+        return None if known is None or known[0] == event.event_id else known[1]
 
     def leader(self, name: str) -> FollowedLeader:
         """Return what is known of a leader; made when it is heard of for the first time."""

@@ -79,6 +79,24 @@ def test_scale_runs() -> None:
     assert set(found["ns_per_tick"]) == {"10", "1000", "10000"}
 
 
+def test_fan_out_counts_every_order_and_survives_a_kill() -> None:
+    found = child.run_json("bench.fan_out", ["--sizes=40", "--runs=3", "--large=50", "--json"], 240)
+    (row,) = found["sizes"]
+    assert row["followers"] == 40
+    assert len(row["all_ms"]) == row["runs"] == 3
+    assert 0 < row["min"] <= row["p50"] <= row["p99"] <= row["max"]
+    large = found["large"]
+    assert large["fan_out"]["followers"] == 5
+    assert large["snapshot_bytes"] > 0
+    assert large["killed_s"] > 0
+    assert "50 subscriptions of ten leaders" in render.page({"fan_out": found}, {"cores": "2"}, "today", "make bench")
+
+
+def test_a_missed_fan_out_goal_is_told() -> None:
+    row = {"followers": 1_000, "p50": 90.0, "p99": 101.0}
+    assert [goal[3] for goal in render.goals_of({"fan_out": {"sizes": [row]}})] == [True, False]
+
+
 @pytest.mark.parametrize(("which", "count"), [("indicators", 8_000), ("clickhouse", 1_000)])
 def test_adapted_benches_run(which: str, count: int) -> None:
     found = child.run_json("bench.adapted", [which, f"--count={count}", "--rounds=1", "--json"], 180)
@@ -107,4 +125,11 @@ def test_a_child_that_fails_is_told_with_its_last_words() -> None:
 def test_every_adapter_is_a_bench_of_ours() -> None:
     names = [adapted.indicators.__name__, adapted.clickhouse.__name__]
     assert all(importlib.util.find_spec(f"bench.{name}") for name in names)
-    assert list(itertools.chain(render.SECTIONS)) == ["hot_path", "indicators", "latency", "clickhouse", "scale"]
+    assert list(itertools.chain(render.SECTIONS)) == [
+        "hot_path",
+        "indicators",
+        "latency",
+        "clickhouse",
+        "scale",
+        "fan_out",
+    ]

@@ -242,6 +242,8 @@ R = RefusalReason
         (R.BELOW_MINIMUM, {"notional": "4.123456789", "min_notional": "1E+2"}, "below minimum 4.12346 < 100"),
         (R.HALTED, {"open_errors": "NaN"}, "halted, NaN open errors"),
         (R.NOTIFY_ONLY, {"x": "1"}, "notify only"),
+        (R.PAUSED, {"paused_by": "*: maintenance"}, "paused all: maintenance"),
+        (R.PAUSED, {"paused_by": "account:a: his wish"}, "paused account:a: his wish"),
     ],
 )
 def test_why_a_copy_was_skipped(reason: RefusalReason, numbers: dict[str, str], words: str) -> None:
@@ -273,3 +275,31 @@ def test_an_open_error_is_the_reason_until_it_is_resolved() -> None:
     copies.take(sample.trade_error(1, state="resolved"))
     assert last_reason(only(copies)) == "halted"
     assert last_reason(only(taken(sample.follower("a/demo")))) == ""
+
+
+def test_the_worst_come_first_as_soon_as_they_are() -> None:
+    """What is kept between two looks follows every change."""
+    names = ["a/demo", "b/demo", "c/demo", "d/other"]
+    copies = taken(*map(sample.follower, names))
+
+    def order() -> str:
+        return "".join(row.account for row in copies.worst_first())
+
+    assert order() == "abcd"
+    copies.take(control("account:c"))
+    assert order() == "cabd"
+    copies.take(sample.trade_error(1, "b/demo"))
+    assert order() == "bcad"
+    copies.take(sample.fan_out(1, 1, "other", action=LeaderAction.PAUSED))
+    assert order() == "bcda"
+    copies.take(sample.trade_error(1, "b/demo", "resolved"))
+    assert order() == "cdab"
+    copies.take(sample.follower("c/demo", "closed"))
+    assert order() == "dabc"
+    copies.take(control("account:c", paused=False))
+    copies.know([sample.follower("e/demo", halted=True)], [])
+    assert order() == "edabc"
+    assert [leader.followers for leader in copies.leaders()] == [3, 1]
+    copies.take(sample.outcome(1, OutcomeState.COPIED, "f/other"))
+    assert order() == "edfabc", "its leader is paused"
+    assert [leader.followers for leader in copies.leaders()] == [3, 2]

@@ -12,7 +12,7 @@ from cli.live.render import render, share_rows
 from cli.live.show import plain_lines
 from schemas.reasons import OutcomeState
 from schemas.system import ControlState
-from tests.cli.sample import busy_model, follower, outcome, screen
+from tests.cli.sample import busy_model, fan_out, follower, outcome, screen
 
 
 def drawn(model: RunModel, width: int, height: int, notice: str = "") -> list[str]:
@@ -22,7 +22,19 @@ def drawn(model: RunModel, width: int, height: int, notice: str = "") -> list[st
     return console.file.getvalue().splitlines()
 
 
-@pytest.mark.parametrize("model", [RunModel(), busy_model()], ids=["empty", "busy"])
+def crowd() -> RunModel:
+    """Twenty leaders with ten followers each, whose names and reasons are long."""
+    model = busy_model()
+    for leader in range(20):
+        model.copies.take(fan_out(1000 + leader, 10, f"leader-of-many-followers-{leader}"))
+        for number in range(10):
+            name = f"account-with-a-long-name-{number}/leader-of-many-followers-{leader}"
+            model.copies.take(follower(name, ratio="0.123456789", whitelist=[f"v:COIN{n}/USDT" for n in range(9)]))
+            model.copies.take(outcome(number, OutcomeState.FAILED, name, message="no " * 99))
+    return model
+
+
+@pytest.mark.parametrize("model", [RunModel(), busy_model(), crowd()], ids=["empty", "busy", "crowd"])
 @pytest.mark.parametrize("width", [80, 100, 119, 120, 150, 250])
 @pytest.mark.parametrize("height", [24, 30, 40, 60])
 def test_it_fits(model: RunModel, width: int, height: int) -> None:

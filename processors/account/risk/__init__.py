@@ -33,7 +33,8 @@ class Proposal:
 
     leg, side, instrument, tick: of the wanted order (own instrument and side). paused: scope and reason of a pause that
     applies, "" if none. halted: open trade errors of the subscription. status: of the subscription. leads: leaders that
-    this account is the source of. held: position of the subscription in the instrument, signed, own units.
+    this account is the source of. held: position of the subscription in the instrument with its entries in flight,
+    signed, own units.
     Since 00:00 UTC of log time, of this subscription: day_orders (entries), day_notional, day_loss (realised loss after
     fees, below zero if it is a gain). open_trades: instruments in which it has a position or an entry in flight.
     """

@@ -20,6 +20,7 @@ from tests.processors.account.world import (
     START,
     D,
     World,
+    clock,
     fill,
     leader_event,
     marks,
@@ -59,7 +60,7 @@ def test_a_repair_does_not_enter_for_a_subscription_that_ended(status: str) -> N
 
 @pytest.mark.parametrize("action", ["paused", "closed"])
 def test_a_leader_that_does_not_lead_makes_nobody_enter(action: str) -> None:
-    """A reduction is never blocked, but what a mirror lacks must not be entered with it, nor by a repair."""
+    """What blocks a leader's entries is not on a repair, which must not enter either."""
     leader, world = feed(subscription(ratio="0.1", halt_on=[], **MIRROR, **FREE))
     world.give(*leader.trade("1"))
     world.give(report(world.orders()[0], ReportKind.REJECTED), leader.state(action, action))
@@ -67,8 +68,8 @@ def test_a_leader_that_does_not_lead_makes_nobody_enter(action: str) -> None:
     assert world.orders() == []
     assert [item.reason for item in world.outcomes()] == [RefusalReason.PAUSED] * 2
     if action == "paused":
-        world.give(leader.state("resumed"), *leader.trade("-0.1"))
-        assert [order.size for order in world.orders()] == [D("0.04")]
+        world.give(leader.state("resumed"), *leader.trade("0.1"))
+        assert [order.size for order in world.orders()] == [D("0.06")]
     check_ledger(world)
 
 
@@ -162,3 +163,35 @@ def test_blocked_numbers_of_a_waiting_event_are_told_the_same_after_a_restart() 
         return [list(item.numbers.items()) for item in world.outcomes() if item.reason]  # type: ignore[misc]
 
     assert told(True) == told(False) != []
+
+
+def test_of_the_targets_that_wait_only_the_newest_stands() -> None:
+    leader, world = feed(subscription(ratio="0.1", **MIRROR, **FREE))
+    follow(world, leader.trade("1"))
+    world.give(*leader.trade("-3"))
+    (exit_order,) = world.orders()
+    for change in ("0.2", "0.3", "0.5"):
+        world.give(*leader.trade(change))
+    world.give(fill(exit_order, "60000", trade="x"))
+    fill_all(world)
+    assert world.holding().size == D("-0.1")
+    told = [item.reason for item in world.outcomes(world.outs)]
+    assert told.count(RefusalReason.SUPERSEDED) == 3
+    check_ledger(world)
+
+
+def test_a_reduction_of_the_leader_closes_what_is_held_against_it() -> None:
+    leader, world = feed(subscription(ratio="0.1", max_exit_age_ms=1, **MIRROR, **FREE))
+    follow(world, leader.trade("1"))
+    late = START + 10
+    world.give(clock(late), *leader.trade("-2"))
+    assert world.orders() != [], "the entry closes first"
+    for order in world.orders():
+        world.give(report(order, ReportKind.REJECTED))
+    assert world.holding().size == D("0.1")
+    world.give(*leader.trade("0.5", now_ms=late))
+    (order,) = world.orders()
+    assert (order.leg, order.size) == (Leg.EXIT, D("0.1"))
+    fill_all(world)
+    assert world.holding().size == 0
+    check_ledger(world)
