@@ -41,6 +41,7 @@ KEPT_ORDERS = 24
 KEPT_TRADES = 64
 """Trade ids kept of orders forgotten since, so that a fill told again much later is not booked again."""
 _STOPPED = {"kill": RefusalReason.KILL_SWITCH, "paused": RefusalReason.PAUSED}
+_LACK_OF_BALANCE = (RefusalReason.INSUFFICIENT_MARGIN, RefusalReason.NO_EQUITY)
 
 
 def enter(
@@ -107,7 +108,7 @@ def _refused_entry(
         want.instrument,
     )
     error_id, outs = "", [status]
-    if refused.reason is RefusalReason.INSUFFICIENT_MARGIN and event.position is not None:
+    if refused.reason in _LACK_OF_BALANCE and event.position is not None:
         words = "; ".join(f"{key} {number}" for key, number in refused.numbers.items())
         error_id, told = fail(
             state,

@@ -275,6 +275,8 @@ def test_a_trade_that_cannot_be_believed_or_used_leads_nobody(desk: Desk) -> Non
         assert answered[1]["error"] and answered[1]["mend"], answered
     told_again = desk.lead("desk", "good", "buy", "0.1", SOL)
     assert len(told_again) == 2
+    desk.holds("mia/desk", "0.02", SOL)
+    desk.holds("eve/mias", "0.01", SOL)
     assert sorted(led()) == sorted([*before, *["good"] * 4]), "one event in four partitions"
     assert desk.watch.count("parked") == 0
 
@@ -292,8 +294,10 @@ def test_a_killed_worker_goes_on_and_the_venue_holds_the_sum_of_the_subscription
         told = desk.watch.messages("account-events", VenuePosition)[before:]
         return {(one.account, one.instrument): one.size for one in told}
 
-    until(lambda: netted().keys() == sums.keys(), "a worker that begins tells what the venue holds")
-    assert netted() == sums and sums["ola", SOL] == D("0.4")
+    held = {key: size for key, size in sums.items() if size != 0}
+    until(lambda: netted().keys() >= held.keys(), "a worker that begins tells what the venue holds")
+    assert netted() == held | {key: size for key, size in netted().items() if size == sums.get(key) == 0}
+    assert held["ola", SOL] == D("0.4")
     told = desk.lead("desk", "out-again", "sell", "3.0")
     assert {one.state for one in told.values()} == {OutcomeState.COPIED}
     for name in ("mia/desk", "dan/desk", "eve/mias"):
@@ -302,7 +306,7 @@ def test_a_killed_worker_goes_on_and_the_venue_holds_the_sum_of_the_subscription
 
 def test_the_ledger_is_complete_and_the_same_everywhere(desk: Desk) -> None:
     check_ledger(desk.watch, desk.run.data_dir)
-    assert len(owed(desk.watch)) == len(outcomes(desk.watch)) > 20
+    assert len(owed(desk.watch)) + 2 == len(outcomes(desk.watch)), "eve copied two positions that were there before"
     filled: dict[tuple[str, str], D] = {}
     for fill in {one.fill_id: one for one in desk.watch.messages("order-status", Fill)}.values():
         key, sign = (fill.subscription, fill.instrument), 1 if fill.side == "buy" else -1
@@ -313,4 +317,5 @@ def test_the_ledger_is_complete_and_the_same_everywhere(desk: Desk) -> None:
     assert "pam/guru" in words and "halts" in words
     verified = wakeline("statistics", "--verify", "--data", str(desk.run.data_dir), "--config", str(desk.config))
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert {one.kind for one in desk.watch.messages("alerts")} <= {"position_drift"}
+    # Who was paused or halted drifted; mia held positions before she led, which her first trades told.
+    assert {one.kind for one in desk.watch.messages("alerts")} <= {"position_drift", "leader_book_corrected"}

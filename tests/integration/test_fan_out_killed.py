@@ -200,6 +200,8 @@ def test_every_order_was_said_once_and_filled_once(crowd: Crowd) -> None:
         filled[fill.order_id] += fill.size
         sums[fill.subscription, fill.instrument] += fill.size if fill.side == "buy" else -fill.size
     assert dict(sums) == positions(watch)
+    patient = {sums[f"f{number:04d}/desk", BTC] for number in range(FOLLOWERS) if number % HASTY}
+    assert patient == {D("0.003")}, "the leader holds 30, each follower a ten-thousandth"
     for name, order in said.items():
         assert filled[name] <= order.size, f"{name} was filled beyond its size"
     path = crowd.workers.folder / "execution.db"

@@ -87,9 +87,10 @@ def test_two_a_new_ratio_counts_for_the_position_or_for_the_change(mode: dict[st
 
 
 @pytest.mark.parametrize("mode", [MIRROR, RATIO])
-@pytest.mark.parametrize("by", ["venue", "gate"])
+@pytest.mark.parametrize("by", ["venue", "gate", "nothing_there"])
 def test_three_a_failure_halts_one_until_it_is_resolved(mode: dict[str, Any], by: str) -> None:
-    poor = account("poor", balance="1" if by == "gate" else "100000", max_total_exposure=None, max_daily_loss=None)
+    balance = {"venue": 100_000, "gate": 1, "nothing_there": 0}[by]
+    poor = account("poor", balance=str(balance), max_total_exposure=None, max_daily_loss=None)
     leader, world = feed(poor, sub("poor-sub", account="poor", mode=mode), sub(mode=mode))
     world.give(*leader.trade("1"))
     for order in world.orders():
@@ -111,7 +112,7 @@ def test_three_a_failure_halts_one_until_it_is_resolved(mode: dict[str, Any], by
     assert world.orders() == []
     top_up = Transfer(now_ms=START, transfer_id="t1", account="poor", amount=D(100_000))
     world.give(top_up, top_up)
-    assert world.account("poor").balance == (100_001 if by == "gate" else 200_000)
+    assert world.account("poor").balance == balance + 100_000
     world.give(command("resolve", error.error_id, "poor"))
     assert [(item.state, item.open_errors) for item in errors(world)] == [("resolved", 0)]
     assert [item.halted for item in followers(world)] == [False]
