@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests run in this many processes, a file in one of them; most of their time is waiting.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev install-bench run test soak check format bench docs lock clean
@@ -37,8 +39,8 @@ install-bench: $(VENV)/.bench ## The same, with the peers of the benchmarks
 run: install ## Start the pipeline: broker, feed, roles, ClickHouse, live view (ARGS="--for 60s")
 	$(BIN)/wakeline up $(ARGS)
 
-test: install-dev ## Run all tests but the long fault runs (ARGS="tests/streams -k kill")
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+test: install-dev ## Run all tests but the long fault runs (ARGS="tests/streams -k kill" JOBS=0)
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: install-dev ## Run the long fault runs
 	$(BIN)/python -m pytest -m soak $(ARGS)

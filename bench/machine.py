@@ -1,6 +1,6 @@
 """The machine a benchmark runs on: its name, its cores, and what a process has used of it.
 
-Entry points: `describe`, `cores`, `pin`, `CpuClock`, `resident_mb`.
+Entry points: `describe`, `cores`, `pin`, `CpuClock`, `idle_share`, `resident_mb`.
 """
 
 import os
@@ -72,6 +72,17 @@ class CpuClock:
     def read(self) -> tuple[float, float]:
         """Return (CPU seconds, wall seconds)."""
         return time.process_time() - self._cpu, time.perf_counter() - self._wall
+
+
+def idle_share(over_s: float) -> float:
+    """Return which part of all cores nobody used while this waited; 1 where the system does not tell."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 1.0
+    before = [int(field) for field in stat.read_text().split()[1:9]]
+    time.sleep(over_s)
+    used = [int(field) - was for field, was in zip(stat.read_text().split()[1:9], before, strict=True)]
+    return (used[3] + used[4]) / max(sum(used), 1)
 
 
 def resident_mb(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""Results -> docs/benchmarks.md. Pure text: `page(results, machine, date)`.
+"""Results -> docs/benchmarks.md. Pure text: `page(results, machine, date)`, `updated(page, results, note)`.
 
 A goal that is missed stands in the table as missed; a bench that failed or was not run says so in its place.
 """
@@ -6,7 +6,7 @@ A goal that is missed stands in the table as missed; a bench that failed or was 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bench import hot_path
+from bench import fan_out, hot_path
 
 Goal = tuple[str, str, str, bool]  # what, goal, measured, met
 
@@ -46,6 +46,7 @@ def goals_of(results: Mapping[str, Any]) -> list[Goal]:
         ("latency", _latency_goals),
         ("clickhouse", _sink_goals),
         ("scale", _scale_goals),
+        ("fan_out", _fan_out_goals),
     ):
         result = results.get(name)
         if result is not None and "error" not in result:
@@ -110,27 +111,70 @@ def _scale_goals(result: Mapping[str, Any]) -> list[Goal]:
     ]
 
 
+def _fan_out_goals(result: Mapping[str, Any]) -> list[Goal]:
+    goals: list[Goal] = []
+    for row in result["sizes"]:
+        limit = fan_out.GOAL_MS.get(row["followers"])
+        if limit is not None:
+            title = f"leader event to the last of {row['followers']:,} orders"
+            goals += [
+                (f"{title}, {name}", f"<= {limit:g} ms", f"{row[name]:.0f} ms", row[name] <= limit)
+                for name in ("p50", "p99")
+            ]
+    return goals
+
+
 def page(results: Mapping[str, Any], machine: Mapping[str, str], date: str, command: str) -> str:
     """Return the page in Markdown."""
-    goals = goals_of(results)
-    missed = [goal for goal in goals if not goal[3]]
     parts = [
         "# Benchmarks",
         f"Written by `{command}` on {date}; do not edit by hand.",
         _table(("machine", ""), [(name, value) for name, value in machine.items()]),
-        "## Goals",
-        f"{len(goals) - len(missed)} of {len(goals)} met."
-        + (" Short of: " + "; ".join(f"{what} ({measured}, wanted {goal})" for what, goal, measured, _ in missed) + "."
-           if missed else ""),
-        _table(("goal", "wanted", "measured", ""), [(*goal[:3], "met" if goal[3] else "**missed**") for goal in goals]),
-    ]  # fmt: skip
-    for name, render in SECTIONS.items():
-        result = results.get(name)
-        if result is None:
-            continue
-        parts.append(f"## {name.replace('_', ' ').capitalize()}")
-        parts.append(f"Failed: {result['error']}" if "error" in result else render(result))
+        _goals(goals_of(results)),
+        *(_section(name, results[name]) for name in SECTIONS if name in results),
+    ]
     return "\n\n".join([*parts, CAVEATS])
+
+
+def updated(text: str, results: Mapping[str, Any], note: str) -> str:
+    """Return a page with the sections and goals of `results` put in place of, or after, those it has.
+
+    `note` says under each of these sections when, how and under what load it was measured.
+    """
+    head, *sections = text.split("\n\n## ")
+    kept = {section.partition("\n")[0]: f"## {section}" for section in sections}
+    goals = {goal[0]: goal for goal in _goals_on(kept.pop("Goals"))}
+    caveats = kept.pop(CAVEATS.partition("\n")[0].removeprefix("## "))
+    for name, result in results.items():
+        kept[_title(name)] = f"{_section(name, result)}\n\n{note}"
+    goals |= {goal[0]: goal for goal in goals_of(results)}
+    return "\n\n".join([head, _goals(list(goals.values())), *kept.values(), caveats])
+
+
+def _goals(goals: Sequence[Goal]) -> str:
+    missed = [goal for goal in goals if not goal[3]]
+    short = "; ".join(f"{what} ({measured}, wanted {goal})" for what, goal, measured, _ in missed)
+    rows = [(*goal[:3], "met" if goal[3] else "**missed**") for goal in goals]
+    return (
+        f"## Goals\n\n{len(goals) - len(missed)} of {len(goals)} met."
+        + (f" Short of: {short}." if missed else "")
+        + "\n\n"
+        + _table(("goal", "wanted", "measured", ""), rows)
+    )
+
+
+def _goals_on(section: str) -> list[Goal]:
+    """Return the goals that stand in a section made by `_goals`."""
+    rows = [line[2:-2].split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [(what, wanted, measured, verdict == "met") for what, wanted, measured, verdict in rows[1:]]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _section(name: str, result: Mapping[str, Any]) -> str:
+    return f"## {_title(name)}\n\n" + (f"Failed: {result['error']}" if "error" in result else SECTIONS[name](result))
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -205,6 +249,51 @@ def _scale(result: Mapping[str, Any]) -> str:
     )
 
 
+def _fan_out(result: Mapping[str, Any]) -> str:
+    rows = [
+        (f"{row['followers']:,}", str(row["runs"]), f"{row['first_p50']:.0f}", f"{row['min']:.0f}", f"{row['p50']:.0f}",
+         f"{row['p99']:.0f}", f"{row['max']:.0f}", f"{row['us_per_follower']:.0f}", f"{row['cpu_us_per_follower']:.0f}",
+         str(row["busy"]), f"{row['load']:.1f}")
+        for row in result["sizes"] + ([result["large"]["fan_out"]] if "large" in result else [])
+    ]  # fmt: skip
+    heads = ("followers", "runs", "first order p50 ms", "last order min ms", "p50 ms", "p99 ms", "max ms",
+             "us per follower", "worker's CPU us per follower", "runs begun on a busy machine", "load")  # fmt: skip
+    text = (
+        "One account worker on one core; broker, leader, venue and reader on the other. Entries and exits in turn, "
+        "every order filled between two runs; all settings of followers differ; stop-loss by percent or ATR; guards "
+        "on. From just before the leader event is sent (once to each of four partitions) to the last order in the "
+        "reader's hands. No run is left out: `max` has the worst snapshot in it.\n\n" + _table(heads, rows)
+    )
+    for row in result["sizes"]:
+        text += (
+            f"\n\n{row['followers']:,} followers: {row['snapshots']} snapshots of a partition were made meanwhile; the "
+            f"longest standstill for one was {row['pause_max_ms']:.0f} ms. Resident memory {row['resident_mb']:.0f} MB."
+        )
+    return text + (_large(result["large"]) if "large" in result else "")
+
+
+def _large(large: Mapping[str, Any]) -> str:
+    rows = [
+        ("resident memory, empty worker", f"{large['empty_mb']:.0f} MB"),
+        ("resident memory, subscriptions made", f"{large['full_mb']:.0f} MB"),
+        ("resident memory, after the fan-outs", f"{large['peak_mb']:.0f} MB"),
+        ("resident memory, after a restart", f"{large['restarted_mb']:.0f} MB"),
+        ("state of all partitions", f"{large['state_bytes'] / 1e6:.1f} MB"),
+        ("snapshots of all partitions, compressed", f"{large['snapshot_bytes'] / 1e6:.1f} MB"),
+        ("snapshot interval", f"{large['snapshot_interval_s']:g} s"),
+        ("longest standstill for the snapshot of a partition", f"{large['pause_max_ms']:.0f} ms"),
+        ("longest writing of one, in the background", f"{large['save_max_s']:.1f} s"),
+        ("accounts and subscriptions taken in", f"{large['fill_s']:.0f} s"),
+        ("start of an empty worker", f"{large['empty_start_s']:.1f} s"),
+        ("start after a clean stop, until it goes on", f"{large['restart_s']:.1f} s"),
+        (f"start after kill -9, until {large['killed_behind']:,} records behind the snapshot are applied",
+         f"{large['killed_s']:.1f} s"),
+    ]  # fmt: skip
+    return f"\n\n{large['subscriptions']:,} subscriptions of ten leaders in one worker:\n\n" + _table(
+        ("what", "measured"), rows
+    )
+
+
 def _missing(result: Mapping[str, Any]) -> str:
     missing = result.get("not_installed", [])
     return f"\n\nNot installed, left out: {', '.join(missing)}." if missing else ""
@@ -216,4 +305,5 @@ SECTIONS: Final = {
     "latency": _latency,
     "clickhouse": _clickhouse,
     "scale": _scale,
+    "fan_out": _fan_out,
 }

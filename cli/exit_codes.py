@@ -73,6 +73,7 @@ _BY_CLASS_NAME: dict[str, ExitCode] = {
     "CatalogueError": ExitCode.TOPICS,
     "TimeBaseError": ExitCode.CONFIGURATION,
     "SettingsError": ExitCode.CONFIGURATION,
+    "DecisionError": ExitCode.CONFIGURATION,
     "SnapshotRefused": ExitCode.VERSION,
     "NewerSchema": ExitCode.VERSION,
     "SinkBroken": ExitCode.FAILURE,

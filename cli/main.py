@@ -15,7 +15,13 @@ from cli.commands.broker import broker
 from cli.commands.completion import completion
 from cli.commands.config import config
 from cli.commands.doctor import doctor
+from cli.commands.follow import follow
+from cli.commands.halts import halts
+from cli.commands.leaders import leaders
+from cli.commands.outcomes import outcomes
+from cli.commands.pause import deposit, pause
 from cli.commands.query import query
+from cli.commands.statistics import statistics
 from cli.commands.tail import tail
 from cli.commands.topics import topics
 from cli.commands.up import down, up
@@ -58,7 +64,10 @@ def cli() -> None:
     """
 
 
-for _command in (up, down, worker, topics, tail, query, config, doctor, broker, version, completion):
+for _command in (
+    *(up, down, worker, leaders, follow, outcomes, halts, pause, deposit),
+    *(topics, tail, query, statistics, config, doctor, broker, version, completion),
+):
     cli.add_command(_command)
 
 

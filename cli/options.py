@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they lead to.
 
-Entry points: `settings_options` (decorator), `Chosen.load`. Options win over the environment, and that over the file.
+Entry points: `settings_options`, `place_options` (decorators), `Chosen.load`. Options win over the environment, and
+that over the file.
 """
 
 import dataclasses
@@ -58,6 +59,22 @@ class Chosen:
     def data_dir(self) -> Path:
         """Return the data folder alone, for commands that need nothing else of the settings."""
         return self.data if self.data is not None else self.load().data_dir
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config, --data and --broker, for commands whose --set is about something else."""
+
+    @click.option("--config", type=click.Path(path_type=Path), help="Configuration file (default: ./wakeline.yaml).")
+    @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder (default: data).")
+    @click.option("--broker", help="Kafka at host:port[,host:port], in place of one of our own.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, config: Path | None, data: Path | None, broker: str | None, **kwargs: Any) -> Any:
+        if broker is not None:
+            check_bootstrap(broker)
+        quiet_clients()
+        return command(*args, chosen=Chosen(config, data, broker), **kwargs)
+
+    return wrapped
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

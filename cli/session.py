@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from cli import reset
 from cli.console import Steps
 from cli.exit_codes import ExitCode, Failure, as_failure
+from cli.live.before import left_before
 from cli.live.model import RunModel, Summary
 from cli.live.reader import RunReader
 from cli.live.render import Child, Screen
@@ -31,15 +32,16 @@ from cli.supervisor import Supervised
 from streams import runtime
 from streams.broker.cluster import Cluster, open_cluster
 from streams.broker.params import client_options
+from streams.decisions import open_decisions
 from streams.settings import Settings
 from streams.topics_admin import ensure_topics, load_catalogue
 
 END_BUDGET_S = 4.8
 # A worker that is slow, on a busy machine, is rather waited for than killed; the user has a second Ctrl-C.
 WORKER_END_S = 7.0  # a worker gives up on its own end after 6 s (streams/worker.py)
-TRADING_ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution")
+TRADING_ROLES = ("outbox", "webhook", "feed", "strategy", "leader", "account", "statistics", "execution")
 SINK_ROLES = ("sink",)
-LAG_ROLES = ("strategy", "leader", "account", "execution", "sink")
+LAG_ROLES = ("strategy", "leader", "account", "execution", "statistics", "sink")
 _READY_LIMIT_S = 60.0
 _WATCH_INTERVAL_S = 0.5
 _BROKER_STARTS_MAX = 3
@@ -163,7 +165,9 @@ class Session:
     async def _start_workers(self) -> None:
         config = write_effective(self.settings, self._data_dir)
         port = self.settings.worker.http_port
-        for index, (name, roles) in enumerate((("trading", TRADING_ROLES), ("sink", SINK_ROLES))):
+        feeds = await asyncio.to_thread(has_feed_leader, self.settings)
+        trading = tuple(role for role in TRADING_ROLES if role != "webhook" or feeds)
+        for index, (name, roles) in enumerate((("trading", trading), ("sink", SINK_ROLES))):
             command = worker_command(name, roles, config, self._bootstrap, port + index if port else 0)
             log_file = runtime.log_folder(self._data_dir) / f"{name}.log"
             self._workers.append(Supervised(name, command, log_file, self._tell, worker_environment()))
@@ -182,7 +186,12 @@ class Session:
             if self._show.live:
                 await self._reader.poll()
                 self._draw()
+        self._spawn(self._look_back())
         self._steps.say("running; Ctrl-C ends it" if self.options.for_s is None else "running")
+
+    async def _look_back(self) -> None:
+        """Take in who follows and what is halted since earlier runs."""
+        self.model.copies.know(*await left_before(self._data_dir))
 
     async def _until_stopped(self) -> None:
         assert self._reader is not None
@@ -371,6 +380,19 @@ class Session:
             port = f"port {told.http_port}" if told is not None and told.http_port and told.pid == worker.pid else ""
             found.append(Child(worker.name, self._state_of(worker), worker.restarts, port))
         return tuple(found)
+
+
+def has_feed_leader(settings: Settings) -> bool:
+    """Return whether some leader sends its trades over HTTP, by file or by command."""
+    if any(leader.kind == "feed" for leader in settings.leaders):
+        return True
+    if settings.execution.store is None and not (settings.data_dir / "decisions.db").exists():
+        return False
+    store = open_decisions(settings, load_catalogue())
+    try:
+        return any(leader.kind == "feed" for leader in store.known().leaders.values())
+    finally:
+        store.close()
 
 
 def write_effective(settings: Settings, data_dir: Path) -> Path:

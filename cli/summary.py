@@ -18,6 +18,9 @@ def as_text(summary: Summary, model: RunModel) -> str:
         f"orders       {summary.orders}",
         f"fills        {_pairs(summary.fills)}",
         f"refused      {_pairs(summary.refused)}",
+        f"outcomes     {_pairs(summary.outcomes)}",
+        f"ledger       {_pairs(summary.ledger)}",
+        f"halts        {_halts(summary.halts, model)}",
         f"realised     {text.money(summary.realized_pnl, signed=True)} before fees of {text.money(model.fees)}",
         f"unrealised   {text.money(model.unrealized_pnl(), signed=True)} in {len(model.positions)} open positions",
         f"ClickHouse   {_pairs(summary.clickhouse)}",
@@ -42,6 +45,15 @@ def _written(topics: dict[str, int]) -> dict[str, int]:
 
 def _pairs(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in numbers.items()) or "none"
+
+
+def _halts(number: int, model: RunModel) -> str:
+    """Return how many trade errors are open, and whom they halt."""
+    if number == 0:
+        return "none"
+    whom = sorted({error.subscription for error in model.copies.errors.values()})
+    names = ", ".join(whom[:3]) + (f" and {len(whom) - 3} more" if len(whom) > 3 else "")
+    return f"{number:,} open, see `wakeline halts list`: {names}"
 
 
 def _latency(stages: dict[str, dict[str, float]]) -> str:

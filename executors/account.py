@@ -2,7 +2,7 @@
 
 1. Persist, send once, ask: an attempt is committed before its request; no answer means `unknown`, and unknown is
    resolved by asking, never by sending again before absence is proven (deadline of the attempt + read lag).
-2. Cancels go before exits, exits before asks, asks before entries.
+2. Cancels go before exits, exits before new trigger prices, those before asks, asks before entries.
 3. An exit first cancels the unsent entries before it, waits for those in flight, cancels what rests of them, and, if it
    closes the whole of its entry's position, that entry's legs. A smaller exit leaves the legs to protect the rest.
    It waits `exit_wait_s` at most: it is reduce-only and must not hang on another order's unknown fate.
@@ -12,11 +12,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from executors import lifecycle
-from executors.partition import Partition
+from executors.partition import Partition, leg_price
 from executors.protocols import (
     Absent,
     Accepted,
@@ -24,6 +25,7 @@ from executors.protocols import (
     CancelRequest,
     Executor,
     Found,
+    ProtectionRequest,
     QueryResult,
     Rejected,
     SubmitResult,
@@ -36,6 +38,7 @@ from schemas.orders import Order
 from schemas.reasons import Leg, ReportKind
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,10 @@ class AccountWorker:
         if clear:
             await self._send(min(clear, key=_by_sequence))
             return True
+        for row in rows:
+            if _changeable(row) and row.change_at <= now:
+                await self._change_protection(row, now)
+                return True
         asks = [row for row in rows if row.state in (lifecycle.UNPROVEN, lifecycle.UNKNOWN) and row.ask_at <= now]
         if asks:
             await self._ask(min(asks, key=lambda row: (row.leg is not Leg.EXIT, row.sequence)), now)
@@ -148,6 +155,8 @@ class AccountWorker:
                 due.append(now + self._timing.look_again_s)
             elif row.cancel_requested and row.state in lifecycle.AT_VENUE:
                 due.append(row.cancel_at)
+            if _changeable(row):
+                due.append(row.change_at)
         return max(0.001, min(due) - now) if due else None
 
     def _held(self, entry: OrderRow, rows: list[OrderRow]) -> bool:
@@ -218,9 +227,10 @@ class AccountWorker:
             await self._partition.commit(changes)
             return
         executor = self._executors[row.order.venue]
+        self._partition.take_change(changes, row)
         attempt = self._prepare(row, executor)
         row.attempt, row.attempts, row.state = attempt, attempt.number, lifecycle.MOVES[row.state]["send"]
-        await self._persist(row, attempt)
+        await self._persist(row, attempt, changes)
         self._reached("persisted")
         changes = Changes()
         if row.cancel_requested or self._refused(row, changes, withdraw=True):
@@ -233,20 +243,23 @@ class AccountWorker:
         self._reached("before_send")
         result: SubmitResult
         try:
-            result = await asyncio.wait_for(executor.submit(attempt), self._timing.request_timeout_s)
+            result = await self._answer(executor.submit(attempt))
         except TimeoutError:
             result = Unknown(f"no answer within {self._timing.request_timeout_s} s")
         self._reached("sent")
         await self._settle(row, attempt, result)
         self._reached("settled")
 
+    async def _answer(self, request: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._timing.request_timeout_s):
+            return await request
+
     def _prepare(self, row: OrderRow, executor: Executor) -> Attempt:
         number, prepared_ms = row.attempts + 1, self._partition.now_ms()
         return _attempt(row, number, self._partition, prepared_ms, prepared_ms + executor.window_ms)
 
-    async def _persist(self, row: OrderRow, attempt: Attempt) -> None:
+    async def _persist(self, row: OrderRow, attempt: Attempt, changes: Changes) -> None:
         """Commit the attempt: no row, no network byte."""
-        changes = Changes()
         changes.touch(row)
         changes.attempt(attempt, "sending")
         for leg in self._partition.bracket(row.order_id)[1:] if row.leg is Leg.ENTRY else ():
@@ -347,7 +360,7 @@ class AccountWorker:
 
     async def _query(self, executor: Executor, attempt: Attempt) -> QueryResult:
         try:
-            return await asyncio.wait_for(executor.query(attempt), self._timing.request_timeout_s)
+            return await self._answer(executor.query(attempt))
         except TimeoutError:
             return Unknown("no answer to the query")
 
@@ -392,9 +405,67 @@ class AccountWorker:
             sent_ms=self._partition.now_ms(),
         )
         try:
-            await asyncio.wait_for(executor.cancel(request), self._timing.request_timeout_s)
+            await self._answer(executor.cancel(request))
         except TimeoutError:
             log.warning("no answer to the cancel of %s at %s", row.order_id, row.order.venue)
+
+    # ---- new trigger prices
+
+    async def _change_protection(self, entry: OrderRow, now: float) -> None:
+        executor, wanted = self._executors[entry.order.venue], entry.change
+        assert wanted is not None
+        entry.change_at = now + self._timing.cancel_again_s  # without an answer it is asked for again
+        legs = {leg.leg: leg.client_id() for leg in self._partition.bracket(entry.order_id)[1:]}
+        request = ProtectionRequest(
+            account=entry.account,
+            instrument=entry.order.instrument,
+            client_order_id=entry.client_id(),
+            venue_order_id=entry.venue_order_id,
+            stop_loss_client_id=legs.get(Leg.STOP_LOSS, ""),
+            take_profit_client_id=legs.get(Leg.TAKE_PROFIT, ""),
+            stop_loss=wanted.stop_loss,
+            take_profit=wanted.take_profit,
+            partition=self._partition.claim.partition,
+            epoch=self._partition.claim.epoch,
+            sent_ms=self._partition.now_ms(),
+        )
+        try:
+            result = await self._answer(executor.change_protection(request))
+        except TimeoutError:
+            result = Unknown(f"no answer within {self._timing.request_timeout_s} s")
+        self._reached("changed")
+        if isinstance(result, Unknown) or (isinstance(result, Rejected) and result.code == "not_resting"):
+            # Not resting: the reports that say what became of the legs are on their way, and end the change.
+            log.info("trigger prices of %s at %s: %s", entry.order_id, entry.order.venue, result)
+            return
+        if entry.change is not wanted:
+            entry.change_at = 0.0  # a later change came meanwhile
+            return
+        changes = Changes()
+        if isinstance(result, Rejected):
+            self._keep_protection(entry, result, changes)
+        self._partition.tell_unchanged(changes, entry, wanted)
+        self._partition.settle_change(changes, entry)
+        await self._partition.commit(changes)
+
+    def _keep_protection(self, entry: OrderRow, result: Rejected, changes: Changes) -> None:
+        """The venue refused new trigger prices: the legs stand as they did."""
+        assert entry.change is not None
+        for leg in self._partition.bracket(entry.order_id)[1:]:
+            if leg.state in lifecycle.AT_VENUE and leg_price(leg, entry.change) is not None:
+                self._partition.tell(changes, leg, ReportKind.ACCEPTED, code=result.code, message=result.message)
+        self._partition.alarm(
+            changes,
+            "protection_unchanged",
+            f"{entry.order.venue} refused new trigger prices of entry {entry.order_id} of {entry.account} "
+            f"({result.code} {result.message}): its legs keep the old ones",
+        )
+
+
+def _changeable(row: OrderRow) -> bool:
+    """Whether new trigger prices are asked for and may be sent: the entry is at the venue, or has been there."""
+    waits = row.state == lifecycle.READY or row.state in lifecycle.IN_FLIGHT
+    return row.change is not None and not waits
 
 
 def _by_sequence(row: OrderRow) -> int:
@@ -407,6 +478,7 @@ def _same(one: OrderRow, other: OrderRow) -> bool:
 
 def _attempt(row: OrderRow, number: int, partition: Partition, prepared_ms: int, deadline_ms: int) -> Attempt:
     protection = row.order.protection if row.leg is Leg.ENTRY else None
+    closes = partition.rows.get(row.order.closes or "")
     return Attempt(
         client_order_id=client_order_id(row.order_id, number),
         number=number,
@@ -417,4 +489,5 @@ def _attempt(row: OrderRow, number: int, partition: Partition, prepared_ms: int,
         deadline_ms=deadline_ms,
         stop_loss_client_id="" if protection is None else client_order_id(protection.stop_loss_order_id, number),
         take_profit_client_id="" if protection is None else client_order_id(protection.take_profit_order_id, number),
+        closes_client_id="" if closes is None else closes.client_id(),
     )

@@ -19,11 +19,13 @@ from typing import Any
 from executors import lifecycle
 from executors.account import AccountWorker, Timing
 from executors.errors import ExecutionError
-from executors.partition import Partition, alert_record
+from executors.partition import LateChange, Partition, alert_record
+from executors.positions import tell_positions
 from executors.protocols import Executor
-from executors.rows import OrderRow, rows_of
+from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, OutboxRow, Record, Store
-from schemas.orders import CancelOrder, Order
+from schemas.accounts import Transfer
+from schemas.orders import CancelOrder, ChangeProtection, Order
 from schemas.reasons import Leg, ReportKind
 from schemas.system import ControlState
 
@@ -115,7 +117,9 @@ class ExecutionEngine:
         self._next_offsets[partition] = claim.next_offset
         self._tasks[partition] = []
         for venue, executor in self._executors.items():
+            work.booked[venue] = cursors.get(venue, 0)
             self._spawn(partition, self._read_reports(work, executor, cursors.get(venue, 0)))
+            self._spawn(partition, tell_positions(work, executor, self._timing.look_again_s))
         for account in list(work.by_account):
             self._wake(partition, account)
         if rows:
@@ -128,7 +132,9 @@ class ExecutionEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._partitions.pop(partition, None)
+        work = self._partitions.pop(partition, None)
+        if work is not None:
+            work.flush()
         for key in [key for key in self._workers if key[0] == partition]:
             del self._workers[key]
         for executor in self._executors.values():
@@ -140,12 +146,13 @@ class ExecutionEngine:
         self,
         partition: int,
         offsets: Sequence[int],
-        messages: Sequence[Order | CancelOrder],
+        messages: Sequence[Order | CancelOrder | ChangeProtection | Transfer],
         next_offset: int | None = None,
         inbox: bytes | None = None,
     ) -> None:
         """Take messages of `orders`, in order: rows and the new position in one transaction.
 
+        Transfers are told to the venues first: each counts once there, so a repeat after a crash does no harm.
         Offsets below the position are skipped; a known order id with equal fields changes nothing, with other fields
         it raises an alert. Returns after the commit, not after the execution.
 
@@ -164,23 +171,62 @@ class ExecutionEngine:
         groups: list[list[OrderRow]] = []
         pending: dict[str, OrderRow] = {}
         cancels: list[str] = []
+        changes = Changes()
+        late: dict[str, LateChange] = {}
+        changing = {each.account for each in messages if isinstance(each, ChangeProtection)}
+        for account in changing & work.stored_only.keys():
+            await work.refill(account, None)
         for offset, message in zip(offsets, messages, strict=True):
-            if offset < position:
+            if offset >= position and isinstance(message, Transfer):
+                for executor in self._executors.values():
+                    await executor.transfer(message, partition, work.claim.epoch)
+        for offset, message in zip(offsets, messages, strict=True):
+            if offset < position or isinstance(message, Transfer):
                 continue
             if isinstance(message, Order):
                 group = rows_of(message, partition, offset, self._first_state(partition, offset))
                 groups.append(group)
                 pending |= {row.order_id: row for row in group if row.order_id not in pending}
+            elif isinstance(message, ChangeProtection):
+                self._change(work, pending, message, changes, late)
             else:
                 cancels.append(message.order_id)
                 row = work.rows.get(message.order_id) or pending.get(message.order_id)
                 if row is not None:
                     row.cancel_requested = True
         end = max([position, next_offset or 0, *(offset + 1 for offset in offsets)])
-        inserted, strange = await self._store.accept(work.claim, groups, cancels, end, inbox, self._alarm_repeat)
+        work.flush()
+        inserted, strange = await self._store.accept(
+            work.claim, groups, cancels, end, inbox, self._alarm_repeat, changes, late
+        )
         self._next_offsets[partition] = end
         self._reached("accepted")
         self._take(work, groups, inserted, strange, cancels)
+        for account in {work.rows[order_id].account for order_id in changes.protection if order_id in work.rows}:
+            self._wake(partition, account)
+
+    def _change(
+        self,
+        work: Partition,
+        pending: dict[str, OrderRow],
+        message: ChangeProtection,
+        changes: Changes,
+        late: dict[str, "LateChange"],
+    ) -> None:
+        """Note new trigger prices: of an entry that is not sent yet on its rows, else for the worker to ask for."""
+        wanted = Triggers(message.stop_loss, message.take_profit)
+        entry = work.rows.get(message.order_id)
+        if entry is not None and entry.order.protection is not None and entry.leg is Leg.ENTRY:
+            entry.change, entry.change_at = wanted.after(entry.change), 0.0
+            changes.protection[entry.order_id] = entry.change
+            if entry.state == lifecycle.READY:
+                work.take_change(changes, entry)
+        elif entry is None and message.order_id in pending:
+            for row in pending.values():  # not even stored yet
+                if row.entry_order_id == message.order_id:
+                    row.protect(wanted)
+        else:
+            late[message.order_id] = LateChange(message, self._now_ms())
 
     def _take(
         self, work: Partition, groups: list[list[OrderRow]], inserted: set[str], strange: set[str], cancels: list[str]
@@ -281,11 +327,12 @@ class ExecutionEngine:
             assert self._failure is not None
             raise self._failure
         finally:
-            for partition in list(self._partitions):
+            for partition, work in self._partitions.items():
                 tasks = self._tasks.pop(partition, [])
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                work.flush()
             for executor in self._executors.values():
                 await executor.close()
 

@@ -2,6 +2,8 @@
 
 1. Memory decides, the store journals: a change is made here first, without awaiting, then queued as one `Changes`
    (the store keeps that order), and nothing is sent to a venue before its commit. A write that fails ends the worker.
+   What all accounts queue within one turn of the event loop is one transaction: so no row may be changed before the
+   `Changes` that it belongs to are queued in the same turn.
 2. A venue's event is booked once: fills by trade id, everything else by the order's life cycle. Events and the number
    up to which they are booked stand in one transaction.
 3. A bracket (entry and legs) leaves memory when all of it is terminal; a late event brings its row back from the store.
@@ -9,17 +11,21 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from executors import lifecycle
+from executors.grouping import Group
 from executors.protocols import Executor, VenueEvent, client_order_id
-from executors.rows import OrderRow
+from executors.rows import OrderRow, Triggers, rows_of
 from executors.store import Changes, Claim, Record, Store
 from schemas import codec
+from schemas.orders import ChangeProtection
 from schemas.reasons import Leg, ReportKind
-from schemas.status import VenueReport
+from schemas.status import VenuePosition, VenueReport
 from schemas.system import Alert
 
+TOO_LATE = "the leg has ended: its trigger price cannot be changed any more"
 _ENDS = {ReportKind.CANCELLED: "cancel", ReportKind.EXPIRED: "expire", ReportKind.REJECTED: "reject"}
 
 
@@ -39,6 +45,39 @@ def alert_record(kind: str, severity: str, text: str, now_ms: int, **numbers: ob
         numbers={name: str(value) for name, value in numbers.items()},
     )
     return ("alerts", alert.source, codec.encode(alert))
+
+
+def leg_price(leg: OrderRow, wanted: Triggers) -> Decimal | None:
+    """Return what is asked for this leg."""
+    return wanted.stop_loss if leg.leg is Leg.STOP_LOSS else wanted.take_profit
+
+
+def unchanged_record(leg: OrderRow, now_ms: int) -> Record:
+    """Return the report of a leg that has ended: a change of its trigger price came too late."""
+    return report_record(leg.report(ReportKind.REJECTED, now_ms, code="not_resting", message=TOO_LATE))
+
+
+def position_record(account: str, venue: str, instrument: str, size: Decimal, now_ms: int) -> Record:
+    """Return the outbox record of a netted position at a venue."""
+    position = VenuePosition(now_ms=now_ms, account=account, venue=venue, instrument=instrument, size=size)
+    return ("account-events", account, codec.encode(position))
+
+
+class LateChange:
+    """What is told of new trigger prices for an order that is not in memory: its bracket has ended, or never was."""
+
+    def __init__(self, message: ChangeProtection, now_ms: int) -> None:
+        self._message, self._now_ms = message, now_ms
+
+    def __call__(self, row: OrderRow | None) -> list[Record]:
+        """Return the records, given the stored row."""
+        message = self._message
+        if row is None or row.leg is not Leg.ENTRY or row.order.protection is None:
+            text = f"new trigger prices name order {message.order_id}, which is no entry with protection"
+            return [alert_record("protection_unknown", "warning", text, self._now_ms)]
+        wanted = Triggers(message.stop_loss, message.take_profit)
+        legs = rows_of(row.order, row.partition, row.sequence, row.state)[1:]
+        return [unchanged_record(leg, self._now_ms) for leg in legs if leg_price(leg, wanted) is not None]
 
 
 class Partition:
@@ -62,10 +101,15 @@ class Partition:
         self.client_ids: dict[str, str] = {}
         # Accounts with accepted entries that are only in the store, and how many ever were.
         self.stored_only: dict[str, int] = {}
+        # Up to which event each venue's reports are booked, and the last fill of each (venue, account, instrument).
+        self.booked: dict[str, int] = {}
+        self._last_fills: dict[tuple[str, str, str], int] = {}
         self.wake: Callable[[str], None] = lambda account: None
         self._store = store
         self._on_outbox = on_outbox
         self._on_failure = on_failure
+        self._changes = Changes()  # to be written at the end of this turn of the event loop
+        self._group = Group(self._write)
 
     # ---- memory
 
@@ -91,6 +135,9 @@ class Partition:
         group = [row] if row.leg is Leg.EXIT else self.bracket(row.entry_order_id) or [row]
         if any(member.state not in lifecycle.TERMINAL for member in group):
             return
+        if group[0].change is not None:
+            self.tell_unchanged(changes, group[0], group[0].change)
+            self.settle_change(changes, group[0])
         for member in group:
             member.live = False
             changes.touch(member)
@@ -107,11 +154,16 @@ class Partition:
     async def refill(self, account: str, limit: int | None) -> None:
         """Take the account's oldest entries that are only in the store (None: all of them) into memory."""
         known = self.stored_only[account]
+        self.flush()
         rows = await self._store.load_waiting(self.claim.partition, account, set(self.rows), limit)
         self.add(row for row in rows if row.order_id not in self.rows)
         entries = sum(row.leg is Leg.ENTRY for row in rows)
         if self.stored_only[account] == known and (limit is None or entries < limit):
             del self.stored_only[account]
+
+    def last_fill(self, venue: str, account: str, instrument: str) -> int:
+        """Return the number of the last fill booked in this life; 0: none."""
+        return self._last_fills.get((venue, account, instrument), 0)
 
     # ---- writing
 
@@ -121,7 +173,8 @@ class Partition:
 
     def queue(self, changes: Changes) -> "asyncio.Future[None]":
         """Queue changes for writing in order; the future ends with their commit."""
-        future: asyncio.Future[None] = self._store.write(self.claim, changes)
+        self._changes.add(changes)
+        future = self._group.join()
         has_records = bool(changes.records)
 
         def done(answer: "asyncio.Future[None]") -> None:
@@ -135,6 +188,15 @@ class Partition:
 
         future.add_done_callback(done)
         return future
+
+    def flush(self) -> None:
+        """Queue now what was changed: the next call of the store comes after it."""
+        self._group.flush()
+
+    def _write(self) -> "asyncio.Future[None]":
+        changes, self._changes = self._changes, Changes()
+        written: asyncio.Future[None] = self._store.write(self.claim, changes)
+        return written
 
     def tell(self, changes: Changes, row: OrderRow, kind: ReportKind, **fields: Any) -> None:
         """Add a report on `row` to the changes."""
@@ -165,11 +227,34 @@ class Partition:
         self.forget_done(row, changes)
         self.wake(row.account)
 
+    # ---- new trigger prices
+
+    def settle_change(self, changes: Changes, entry: OrderRow) -> None:
+        """Nothing is asked for any more."""
+        entry.change, entry.change_at = None, 0.0
+        changes.protection[entry.order_id] = None
+
+    def take_change(self, changes: Changes, entry: OrderRow) -> None:
+        """The entry is not sent yet: it will bring the protection asked for."""
+        if entry.change is not None:
+            for row in self.bracket(entry.order_id):
+                row.protect(entry.change)
+                changes.touch(row)
+            self.settle_change(changes, entry)
+
+    def tell_unchanged(self, changes: Changes, entry: OrderRow, wanted: Triggers) -> None:
+        """Report the legs that a change came too late for."""
+        for leg in self.bracket(entry.order_id)[1:]:
+            if leg.state in lifecycle.TERMINAL and leg_price(leg, wanted) is not None:
+                changes.records.append(unchanged_record(leg, self.now_ms()))
+
     # ---- booking
 
     async def book(self, executor: Executor, events: Sequence[VenueEvent], cursor: bool = True) -> None:
         """Book a venue's events, in order; `cursor`: they come from its report stream."""
         missing = {event.client_order_id for event in events} - self.client_ids.keys()
+        if missing:
+            self.flush()
         found = await self._store.find(missing) if missing else {}
         # From here to the queueing of the write nothing awaits.
         changes = Changes()
@@ -188,7 +273,8 @@ class Partition:
             row = self.rows.get(row.order_id, row)
             self._book_one(changes, row, event)
         if cursor and events:
-            changes.cursor = (executor.venue, events[-1].number)
+            changes.cursors[executor.venue] = events[-1].number
+            self.booked[executor.venue] = events[-1].number
         await self.commit(changes)
 
     def _book_one(self, changes: Changes, row: OrderRow, event: VenueEvent) -> None:
@@ -223,9 +309,12 @@ class Partition:
     def place(self, changes: Changes, row: OrderRow, venue_order_id: str, event: VenueEvent | None = None) -> None:
         """The venue has the order (or has re-sized a leg)."""
         size = row.size if event is None or not row.is_leg else event.size
+        moved = event is not None and row.is_leg and event.trigger_price not in (None, row.trigger_price)
+        if moved and event is not None:
+            self._move_trigger(changes, row, event.trigger_price)
         state = lifecycle.move(row.state, "placed")
         if state is None:
-            if row.state not in lifecycle.AT_VENUE or row.size == size:
+            if row.state not in lifecycle.AT_VENUE or (row.size == size and not moved):
                 return
         else:
             if row.is_leg:
@@ -237,12 +326,19 @@ class Partition:
         self.tell(changes, row, ReportKind.ACCEPTED, **fields)
         self.wake(row.account)
 
+    def _move_trigger(self, changes: Changes, leg: OrderRow, price: Decimal | None) -> None:
+        is_stop = leg.leg is Leg.STOP_LOSS
+        for row in self.bracket(leg.entry_order_id) or [leg]:
+            row.protect(Triggers(price if is_stop else None, None if is_stop else price))
+            changes.touch(row)
+
     def _book_fill(self, changes: Changes, row: OrderRow, event: VenueEvent) -> None:
         if event.trade_id in row.trade_ids:
             return
         if row.state not in lifecycle.AT_VENUE and row.state not in lifecycle.TERMINAL:
             self.place(changes, row, event.venue_order_id)
         row.trade_ids.add(event.trade_id)
+        self._last_fills[(row.order.venue, row.account, row.order.instrument)] = event.number
         row.filled += event.size
         done = event.final or row.filled >= row.size
         # Fills of a terminal order (late ones) are booked too; its state stays.

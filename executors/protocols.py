@@ -11,14 +11,18 @@ its contract.
    a signed order, or the lease epoch for the paper venue). "Not found" proves absence only after it.
 4. `reports` gives every event of the partition's accounts at least once, in an order whose numbers rise, from any
    number it has given before; the engine books events and the last number in one transaction.
+5. New trigger prices are told by `reports` as accepted, with the new `trigger_price`, for each leg that rests. A leg
+   that has fired is left to its work.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from decimal import Decimal
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from processors.matching.types import VenueEvent
+from schemas.accounts import Transfer
 from schemas.ids import derive_id
 from schemas.orders import Order
 
@@ -30,6 +34,10 @@ __all__ = [
     "CancelResult",
     "Executor",
     "Found",
+    "Holding",
+    "Holdings",
+    "ProtectionRequest",
+    "ProtectionResult",
     "QueryResult",
     "Rejected",
     "SubmitResult",
@@ -48,7 +56,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One signed try to place an order; committed to the store before it is sent.
 
     `partition` and `epoch` name the lease under which it is sent. `prepared_ms` is log time and the timestamp to sign.
-    The leg client ids are those of `order.protection`, for venues that take it with the entry.
+    The leg client ids are those of `order.protection`, for venues that take it with the entry. `closes_client_id` is
+    that of the entry whose position an exit closes, as far as it is known.
     """
 
     client_order_id: str
@@ -60,6 +69,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     stop_loss_client_id: str = ""
     take_profit_client_id: str = ""
+    closes_client_id: str = ""
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +82,38 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     epoch: int
     sent_ms: int
+
+
+class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """New trigger prices for the legs of an entry, or for the protection it will bring; None leaves one as it is."""
+
+    account: str
+    instrument: str
+    client_order_id: str
+    venue_order_id: str
+    stop_loss_client_id: str
+    take_profit_client_id: str
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    partition: int
+    epoch: int
+    sent_ms: int
+
+
+class Holding(NamedTuple):
+    """The netted position of an account at the venue, above zero long, with its fills up to event `number`."""
+
+    account: str
+    instrument: str
+    size: Decimal
+    number: int
+
+
+class Holdings(NamedTuple):
+    """Positions of a partition's accounts (not the flat ones) with all events up to `number` in them."""
+
+    holdings: Sequence[Holding]
+    number: int
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -113,6 +155,7 @@ class Absent(msgspec.Struct, frozen=True):
 
 SubmitResult = Accepted | Rejected | Unknown
 CancelResult = Accepted | Rejected | Unknown
+ProtectionResult = Accepted | Rejected | Unknown
 QueryResult = Found | Absent | Unknown
 
 
@@ -150,12 +193,28 @@ class Executor(Protocol):
         """Ask the venue to cancel; `Rejected`: nothing rests under that id (any more). Repeating is harmless."""
         ...
 
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        """Ask the venue for new trigger prices. Repeating is harmless.
+
+        `Rejected` with code `not_resting`: none of the legs in question rests (any more), nor will; with any other
+        code: the venue proves that it keeps the old prices.
+        """
+        ...
+
     async def query(self, attempt: Attempt) -> QueryResult:
         """Ask what became of an attempt, by its client order id."""
         ...
 
     def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         """Yield events with numbers above `after`, for ever; raise if the venue's side has failed."""
+        ...
+
+    async def transfer(self, transfer: Transfer, partition: int, epoch: int) -> None:
+        """Money came or went, says the log: for venues that we simulate. Each transfer id counts once."""
+        ...
+
+    async def positions(self, partition: int) -> Holdings:
+        """Return what the partition's accounts hold now; a holding has every fill up to its number and no other."""
         ...
 
     async def close(self) -> None:

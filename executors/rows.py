@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,9 +26,29 @@ def fingerprint(order: Order) -> str:
     return derive_id("order-fields", _encode(msgspec.structs.replace(order, now_ms=0, protection=protection)).decode())
 
 
+class Triggers(NamedTuple):
+    """New trigger prices that a bracket is to get; None leaves that leg as it is."""
+
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+    def after(self, earlier: "Triggers | None") -> "Triggers":
+        """Return both changes as one."""
+        if earlier is None:
+            return self
+        return Triggers(
+            earlier.stop_loss if self.stop_loss is None else self.stop_loss,
+            earlier.take_profit if self.take_profit is None else self.take_profit,
+        )
+
+
 @dataclass(slots=True)
 class OrderRow:
-    """One row of execution_orders. A leg carries its entry's `order`. `closed`: of an entry's fills, what is closed."""
+    """One row of execution_orders. A leg carries its entry's `order`, whose protection is the one in force.
+
+    `closed`: of an entry's fills, what is closed. `change`: what an entry's protection is to become (a row of
+    execution_protection), until the venue has it.
+    """
 
     order_id: str
     partition: int
@@ -45,7 +65,11 @@ class OrderRow:
     venue_order_id: str = ""
     cancel_requested: bool = False
     live: bool = True
+    change: Triggers | None = None
     # Only in memory.
+    moved: bool = False  # its trigger prices are no longer those of the order as it came
+    body: bytes = b""
+    body_of: Order | None = None
     trade_ids: set[str] = field(default_factory=set)
     attempt: Attempt | None = None
     asks: int = 0
@@ -54,6 +78,7 @@ class OrderRow:
     told_unknown: bool = False
     told_unresolved: bool = False
     cancel_at: float = 0.0
+    change_at: float = 0.0
     waits_since: float | None = None
 
     @property
@@ -79,6 +104,14 @@ class OrderRow:
             return None
         return protection.stop_loss if self.leg is Leg.STOP_LOSS else protection.take_profit
 
+    def protect(self, triggers: Triggers) -> None:
+        """Let the order carry these trigger prices."""
+        protection = self.order.protection
+        if protection is not None:
+            self.moved = True
+            prices = {name: price for name, price in triggers._asdict().items() if price is not None}
+            self.order = msgspec.structs.replace(self.order, protection=msgspec.structs.replace(protection, **prices))
+
     def client_id(self) -> str:
         """Client order id of the latest attempt (of a leg: its entry's latest attempt)."""
         return client_order_id(self.order_id, max(self.attempts, 1))
@@ -102,8 +135,13 @@ class OrderRow:
             "cancel_requested": self.cancel_requested,
             "fingerprint": self.fingerprint,
             "live": self.live,
-            "body": _encode(self.order),
+            "body": self._encoded(),
         }
+
+    def _encoded(self) -> bytes:
+        if self.body_of is not self.order:  # orders are never changed in place
+            self.body_of, self.body = self.order, _encode(self.order)
+        return self.body
 
     @classmethod
     def of(cls, row: Any, trade_ids: set[str]) -> "OrderRow":

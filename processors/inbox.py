@@ -326,11 +326,12 @@ class InboxCore:
         if source is None:
             source = self._sources[inbox.partition] = ("src", self.source(inbox.partition).encode())
         encoded: Any = None
-        value = b""
+        value, partitions = b"", self.partitions
+        stamp, text = (-1, -1), b""
         for index, (topic, key, message, partition) in enumerate(outs):
             if message is not encoded:  # a signal goes to two topics
                 encoded, value = message, encode(message)
-            raw_key, count = key.encode(), self.partitions[topic]
+            raw_key, count = key.encode(), partitions[topic]
             if partition == BY_KEY:
                 destinations: Iterable[int] = (partition_of(raw_key, count),)
             elif partition == ALL:
@@ -339,12 +340,17 @@ class InboxCore:
                 destinations = (partition,)
             else:
                 raise ValueError(f"{self.processor.name} wrote to {topic}/{partition}, which has {count} partitions")
-            stamp = b"%d.%d" % (offset, index)
+            last, last_text = stamp, text
+            stamp, text = (offset, index), b"%d.%d" % (offset, index)
             for destination in destinations:
-                before = sent.get((topic, destination))
-                sent[topic, destination] = (offset, index)
-                chain = (("pv", b"%d.%d" % before),) if before is not None else ()
-                emits.append(Emit(topic, destination, raw_key, value, (source, ("st", stamp), *chain), offset))
+                place = (topic, destination)
+                before = sent.get(place)
+                sent[place] = stamp
+                if before is None:
+                    headers: tuple[tuple[str, bytes], ...] = (source, ("st", text))
+                else:  # mostly the output before this one, whose stamp is text already
+                    headers = (source, ("st", text), ("pv", last_text if before == last else b"%d.%d" % before))
+                emits.append(Emit(topic, destination, raw_key, value, headers, offset))
 
     def encode(self, inbox: Inbox) -> bytes:
         """Return the inbox with its state as bytes; equal inboxes give equal bytes."""

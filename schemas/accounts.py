@@ -1,31 +1,9 @@
-"""People's decisions and leaders' events, as they stand in the inbox of the account role."""
+"""People's decisions about accounts, as they stand in the inbox of the account role."""
 
 from decimal import Decimal
 from typing import Any, Literal
 
 from schemas.base import Message, require_positive
-from schemas.reasons import Side, SignalClass
-
-
-class LeaderEvent(Message, frozen=True, kw_only=True, tag="leader_event"):
-    """One leader's event, in the leader's order; broadcast once to every partition of `account-events`.
-
-    `event_id` = derive_id("leader-event", leader, cause). `sequence` rises by one per leader, from 1.
-    `event_ms` is the log time of the cause (for ages); `price` is the leader's price.
-    """
-
-    event_id: str
-    leader: str
-    sequence: int
-    action: Literal["entry", "exit"]
-    instrument: str
-    side: Side
-    signal_class: SignalClass
-    strength: float
-    price: Decimal
-    cause: str
-    event_ms: int
-    atr: float | None = None
 
 
 class InstrumentChanged(Message, frozen=True, kw_only=True, tag="instrument_changed"):
@@ -58,30 +36,52 @@ class AccountChanged(Message, frozen=True, kw_only=True, tag="account_changed"):
     settings: dict[str, Any]
 
 
-class SubscriptionChanged(Message, frozen=True, kw_only=True, tag="subscription_changed"):
-    """An account follows a leader. `ratio` multiplies the risk-based size.
+class GroupChanged(Message, frozen=True, kw_only=True, tag="group_changed"):
+    """Settings that the subscriptions of a group inherit; broadcast. A part of SubscriptionParams as JSON."""
 
-    `settings` is the JSON form of processors.account.params.SubscriptionParams (validated again on receipt).
+    group: str
+    settings: dict[str, Any]
+
+
+class SubscriptionChanged(Message, frozen=True, kw_only=True, tag="subscription_changed"):
+    """An account follows a leader.
+
+    `settings` is a part of processors.copying.params.SubscriptionParams as JSON: what is missing is inherited from the
+    group, then from the leader, then from the product. `ratio`, if given, stands for settings.ratio.
+    `stopped` closes every position of the subscription and follows nothing more; `closed` leaves them to their legs.
     """
 
     subscription: str
     account: str
     leader: str
-    status: Literal["active", "paused", "closed"]
-    ratio: Decimal
+    status: Literal["active", "paused", "stopped", "closed"]
     settings: dict[str, Any]
+    ratio: Decimal | None = None
+    group: str = ""
 
     def __post_init__(self) -> None:
-        require_positive("ratio", self.ratio)
+        if self.ratio is not None:
+            require_positive("ratio", self.ratio)
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
-    """A person's order to the account role. `kill` stops new entries of the scope, `resume` allows them again.
+    """A person's order to the account role; `account` "*" means every account.
 
-    `account` "*" means every account.
+    kill: no new entries of the account; resume: lifts it. resolve: the trade error `subject` is dealt with.
+    copy_existing, ignore_existing: the answer for the positions the leader of subscription `subject` held before.
+    repair: bring subscription `subject` to its expected positions now.
     """
 
     command_id: str
     account: str
-    action: Literal["kill", "resume"]
+    action: Literal["kill", "resume", "resolve", "copy_existing", "ignore_existing", "repair"]
     reason: str = ""
+    subject: str = ""
+
+
+class Transfer(Message, frozen=True, kw_only=True, tag="transfer"):
+    """Money paid into (above zero) or out of an account, in its currency; each transfer_id counts once."""
+
+    transfer_id: str
+    account: str
+    amount: Decimal

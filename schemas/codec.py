@@ -8,12 +8,12 @@ from typing import Any, Union
 
 import msgspec
 
-from schemas import accounts, market, orders, signals, status, system
+from schemas import accounts, leaders, market, orders, signals, statistics, status, system
 from schemas.base import Message
 
 MESSAGES: dict[str, type[Message]] = {
     str(cls.__struct_config__.tag): cls
-    for module in (market, signals, accounts, orders, status, system)
+    for module in (market, signals, leaders, accounts, orders, status, statistics, system)
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Message) and cls is not Message
 }

@@ -7,9 +7,10 @@ Entry point: `EXAMPLES`, by tag. The examples tell one story: a quote, a signal 
 from decimal import Decimal
 from typing import Any, Final
 
-from schemas import accounts, market, orders, signals, status, system
+from schemas import accounts, leaders, market, orders, signals, status, system
 from schemas.base import Message
-from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason, ReportKind, Side, SignalClass
+from schemas.copying_examples import COPYING_EXAMPLES
+from schemas.reasons import LeaderAction, Leg, OrderState, OutcomeState, RefusalReason, ReportKind, Side, SignalClass
 
 _NOW = 1_723_104_000_000
 _BTC = "binanceusdm:BTC/USDT:USDT"
@@ -76,12 +77,12 @@ _EXAMPLES: tuple[Message, ...] = (
         received_ms=_NOW,
         atr=35.2,
     ),
-    accounts.LeaderEvent(
+    leaders.LeaderEvent(
         now_ms=_NOW,
         event_id=_EVENT,
         leader="trend",
         sequence=17,
-        action="entry",
+        action=LeaderAction.ENTRY,
         instrument=_BTC,
         side=Side.BUY,
         signal_class=SignalClass.STRONG_BUY,
@@ -261,6 +262,7 @@ _EXAMPLES: tuple[Message, ...] = (
         numbers={"after": "500.0", "found": "502.1"},
     ),
     system.ControlState(now_ms=_NOW, scope="leader:trend", paused=True, reason="drawdown"),
+    *COPYING_EXAMPLES,
 )
 
 EXAMPLES: Final[dict[str, Message]] = {str(one.__struct_config__.tag): one for one in _EXAMPLES}

@@ -47,6 +47,7 @@ class Order(Message, frozen=True, kw_only=True, tag="order"):
     event_ms: int
     not_after_ms: int
     leverage: int = 1
+    margin_mode: Literal["cross", "isolated"] | None = None
     reduce_only: bool = False
     limit_price: Decimal | None = None
     protection: Protection | None = None
@@ -57,6 +58,18 @@ class Order(Message, frozen=True, kw_only=True, tag="order"):
         require_positive("reference_price", self.reference_price)
         if (self.kind == "limit") != (self.limit_price is not None):
             raise ValueError("limit_price goes with kind limit, and only with it")
+
+
+class ChangeProtection(Message, frozen=True, kw_only=True, tag="change_protection"):
+    """New trigger prices for the legs of an entry's bracket; None leaves that leg as it is."""
+
+    account: str
+    venue: str
+    instrument: str
+    order_id: str
+    cause: str
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
 
 
 class CancelOrder(Message, frozen=True, kw_only=True, tag="cancel_order"):

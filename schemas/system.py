@@ -28,7 +28,10 @@ class Alert(Message, frozen=True, kw_only=True, tag="alert"):
 
 
 class ControlState(Message, frozen=True, kw_only=True, tag="control_state"):
-    """Pauses and breakers by scope (`*`, `leader:NAME`, `account:NAME`), compacted by scope."""
+    """Pauses and breakers by scope (`*`, `leader:NAME`, `account:NAME`, `subscription:NAME`), compacted by scope.
+
+    Also broadcast to `account-events`, so that the account role stops entries in the order of its inbox.
+    """
 
     scope: str
     paused: bool

@@ -22,9 +22,9 @@ from schemas import codec, yaml_lines
 from schemas.base import Message
 from schemas.yaml_lines import Document, Problem, nearest
 
-PROCESSORS: Final = frozenset({"strategy", "leader", "account"})
+PROCESSORS: Final = frozenset({"strategy", "leader", "account", "statistics"})
 """Roles whose logic is a pure step over one inbox."""
-ROLES: Final = PROCESSORS | {"feed", "execution", "sink", "outbox", "monitor"}
+ROLES: Final = PROCESSORS | {"feed", "execution", "sink", "outbox", "webhook", "monitor"}
 """Everything that may write to or read from a topic."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -36,10 +36,11 @@ _MAX_NAME = 200
 class Topic(BaseModel):
     """One topic. `retention_ms` None keeps records for ever; `messages` () means binary values.
 
-    `key` names the message fields joined by "/" to the record's key. `broadcast` are the messages that may stand once
-    in every partition (and so need not carry the key). `gap` is what a reader does when its position was deleted by
-    retention. `edge`: records may come from outside, so an unreadable or newer one is parked instead of ending the
-    reader. `feedback` are the producers that write here although they read this or a later stage.
+    `key` names the message fields joined by "/" to the record's key; `key_as` another field for some messages.
+    `broadcast` are the messages that may stand once in every partition (and so need not carry the key). `gap` is what
+    a reader does when its position was deleted by retention. `edge`: records may come from outside, so an unreadable
+    or newer one is parked instead of ending the reader. `feedback` are the producers that write here although they
+    read this or a later stage.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -48,6 +49,7 @@ class Topic(BaseModel):
     about: str
     messages: tuple[str, ...]
     key: str
+    key_as: dict[str, str] = {}
     broadcast: tuple[str, ...] = ()
     partitions: int
     replication: int
@@ -115,7 +117,8 @@ def key_of(topic: Topic, message: Message) -> str:
     Raises:
         AttributeError: the message has not the key's fields.
     """
-    return "/".join(str(getattr(message, field)) for field in topic.key_fields)
+    other = topic.key_as.get(str(type(message).__struct_config__.tag))
+    return "/".join(str(getattr(message, field)) for field in (topic.key_fields if other is None else (other,)))
 
 
 def parse_topics(text: str, source: str = "topics.yaml") -> Catalogue:
@@ -161,6 +164,7 @@ class _Entry(_Part):
     about: str = Field(min_length=1)
     messages: list[str]
     key: str
+    key_as: dict[str, str] = {}
     broadcast: list[str] = []
     partitions: int = Field(ge=1, le=1024)
     replication: int | None = Field(default=None, ge=1, le=9)
@@ -279,8 +283,13 @@ def _check_key(document: Document, path: yaml_lines.Path, entry: _Entry) -> None
         document.problem((*path, "key"), what, "name a field of its messages, or several joined by '/'")
         return
     carried = {tag: codec.MESSAGES[tag].__struct_fields__ for tag in entry.messages if tag in codec.MESSAGES}
+    for tag in entry.key_as:
+        if tag not in carried:
+            what = f"{tag!r} is no message of this topic"
+            document.problem((*path, "key_as", tag), what, nearest(tag, carried))
     for tag, own in carried.items():
-        missing = [field for field in fields if field not in own]
+        wanted = [entry.key_as[tag]] if tag in entry.key_as else fields
+        missing = [field for field in wanted if field not in own]
         if not missing or tag in entry.broadcast:
             continue
         shared = set(own).intersection(*(carried[other] for other in carried if other not in entry.broadcast))

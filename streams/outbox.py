@@ -39,7 +39,10 @@ def stamped(rows: Sequence[OutboxRow], source: str) -> list[Emit]:
 
 
 class Relay:
-    """Sends an outbox's rows in order, for ever. `wake` may be called from the loop whenever a row was added."""
+    """Sends an outbox's rows in order, for ever. `wake` may be called from the loop whenever a row was added.
+
+    `look_s`: how long a row that another process added may lie before it is seen.
+    """
 
     def __init__(
         self,
@@ -47,8 +50,10 @@ class Relay:
         rows: Callable[[], Awaitable[Sequence[OutboxRow]]],
         sent: Callable[[int], Awaitable[None]],
         publisher: Publisher,
+        look_s: float = 1.0,
     ) -> None:
         self._source, self._rows, self._sent, self._publisher = source, rows, sent, publisher
+        self._look_s = look_s
         self._more = asyncio.Event()
 
     def wake(self) -> None:
@@ -64,12 +69,12 @@ class Relay:
         return len(rows)
 
     async def run(self) -> None:
-        """Send rows as they come; looks each second even without a call to `wake`. Ends only by failure."""
+        """Send rows as they come; looks every `look_s` even without a call to `wake`. Ends only by failure."""
         while True:
             self._more.clear()
             if not await self.relay():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._more.wait(), 1.0)
+                    await asyncio.wait_for(self._more.wait(), self._look_s)
 
 
 def origins(rows: Sequence[OutboxRow]) -> Callable[[int], int]:

@@ -52,6 +52,7 @@ class ProcessFile:
     http_port: int = 0
     state: ProcessState = "starting"
     note: str = ""
+    webhook_port: int = 0
 
     def alive(self) -> bool:
         """Return whether the process that wrote this still runs (same pid and same start time)."""
@@ -153,11 +154,12 @@ def announce(
     http_port: int = 0,
     state: ProcessState = "starting",
     note: str = "",
+    webhook_port: int = 0,
 ) -> ProcessFile:
     """Write the file of this process (again with each change of state) and return what it says."""
     start_time = process_start_time(os.getpid())
     assert start_time is not None
-    record = ProcessFile(name, os.getpid(), start_time, tuple(roles), http_port, state, note)
+    record = ProcessFile(name, os.getpid(), start_time, tuple(roles), http_port, state, note, webhook_port)
     write_json(process_file(data_dir, name), dataclasses.asdict(record))
     return record
 

@@ -6,32 +6,28 @@ once, with its path in the file and, for a misspelt key, the nearest valid name.
 Environment: `WAKELINE__FEED__SPEED=1` sets `feed.speed`; values are read as YAML.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from executors.paper.params import PaperParams
-from processors.account.params import AccountParams, SubscriptionParams
 from processors.strategy.params import StrategyParams
 from sinks.clickhouse.params import ClickHouseParams
 from streams.broker.params import BrokerParams
+from streams.copying_settings import AccountSettings, GroupSettings, LeaderSettings, Section, WebhookSettings, problems
 from streams.feeds.params import FeedParams
+from streams.problems import explained
 
 DEMO_FILE = Path(__file__).with_name("demo.yaml")
 ENVIRONMENT_PREFIX = "WAKELINE__"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InstrumentSettings(_Section):
+class InstrumentSettings(Section):
     """Trading rules of an instrument the feeds do not describe themselves."""
 
     instrument: str = Field(description="venue:SYMBOL, e.g. binanceusdm:BTC/USDT:USDT")
@@ -43,28 +39,7 @@ class InstrumentSettings(_Section):
     max_leverage: int = Field(default=125, ge=1)
 
 
-class SubscriptionSettings(_Section):
-    """One account follows one leader."""
-
-    leader: str = Field(description="name of a leader; a strategy leads under its own name")
-    name: str | None = Field(default=None, description="default: ACCOUNT/LEADER")
-    ratio: Decimal = Field(default=Decimal(1), gt=0, description="multiplies the risk-based size")
-    status: Literal["active", "paused", "closed"] = "active"
-    settings: SubscriptionParams = SubscriptionParams()
-
-
-class AccountSettings(_Section):
-    """One account at one venue, with its subscriptions."""
-
-    account: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:-]+$")
-    venue: str = "paper"
-    currency: str = "USDT"
-    initial_balance: Decimal = Field(default=Decimal(10_000), ge=0)
-    settings: AccountParams = AccountParams()
-    subscriptions: tuple[SubscriptionSettings, ...] = ()
-
-
-class ExecutionSettings(_Section):
+class ExecutionSettings(Section):
     """Where the execution role keeps what it must know before it sends."""
 
     store: str | None = Field(
@@ -72,7 +47,7 @@ class ExecutionSettings(_Section):
     )
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """How a worker runs its roles."""
 
     http_port: int = Field(default=0, ge=0, le=65535, description="0: any free port, told in the run folder")
@@ -83,7 +58,7 @@ class WorkerSettings(_Section):
     drain_timeout_s: float = Field(default=1.5, ge=0, description="how long a stop waits for the roles to catch up")
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     data_dir: Path = Path("data")
@@ -91,30 +66,19 @@ class Settings(_Section):
     feed: FeedParams | None = None
     instruments: tuple[InstrumentSettings, ...] = ()
     strategies: tuple[StrategyParams, ...] = ()
+    leaders: tuple[LeaderSettings, ...] = ()
+    groups: tuple[GroupSettings, ...] = ()
     accounts: tuple[AccountSettings, ...] = ()
+    webhook: WebhookSettings = WebhookSettings()
     execution: ExecutionSettings = ExecutionSettings()
     paper: PaperParams = PaperParams()
     clickhouse: ClickHouseParams = ClickHouseParams()
     worker: WorkerSettings = WorkerSettings()
 
     @model_validator(mode="after")
-    def _names_agree(self) -> "Settings":
-        problems = []
-        leaders = [strategy.name for strategy in self.strategies]
-        problems += [f"strategies: the name {name!r} is used twice" for name in _repeated(leaders)]
-        problems += [
-            f"accounts: the name {name!r} is used twice" for name in _repeated([a.account for a in self.accounts])
-        ]
-        for index, account in enumerate(self.accounts):
-            for number, subscription in enumerate(account.subscriptions):
-                if leaders and subscription.leader not in leaders:
-                    near = difflib.get_close_matches(subscription.leader, leaders, 1)
-                    hint = f"; did you mean {near[0]!r}?" if near else f"; leaders are {', '.join(leaders)}"
-                    problems.append(
-                        f"accounts.{index}.subscriptions.{number}.leader: no leader {subscription.leader!r}{hint}"
-                    )
-        if problems:
-            raise ValueError("\n".join(problems))
+    def _parts_agree(self) -> "Settings":
+        if found := problems(self):
+            raise ValueError("\n".join(map(str, found)))
         return self
 
 
@@ -164,7 +128,7 @@ def load_settings(
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(source, [_explain(problem) for problem in error.errors()]) from error
+        raise SettingsError(source, [str(problem) for problem in explained(error, Settings)]) from error
 
 
 def _assign(tree: dict[str, Any], dotted: str, value: Any, source: str) -> None:
@@ -177,40 +141,3 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any, source: str) -> None:
             raise SettingsError(source, [f"{dotted}: {parent} is not a section"])
         tree = below
     tree[last] = value
-
-
-def _explain(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "(top)"
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else (f"; known are {', '.join(known)}" if known else "")
-        return f"{place}: unknown key{hint}"
-    if problem["type"] == "missing":
-        return f"{place}: is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict | list | BaseModel) else f" (given: {problem['input']!r})"
-    return f"{place}: {message}{given}"
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model at `location`, walking optional, union and sequence types."""
-    models: list[type[BaseModel]] = [Settings]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        fields = [owner.model_fields[part] for owner in models if part in owner.model_fields]
-        below = [model for field in fields for model in _models_in(field.annotation)]
-        if below:  # else a tag of a union: stay
-            models = below
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
-
-
-def _repeated(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})

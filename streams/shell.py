@@ -6,11 +6,14 @@ Entry point: `ProcessorHandler`, a `streams.app.BatchHandler` over a processor's
    the partition is `dirty` and no snapshot of it is taken.
 2. A snapshot is the bytes of one moment: they are made at once and written in the background, while the partition
    goes on. It is due `snapshot_interval_s` after the last one if anything was applied since, also when nothing comes.
+   Making the bytes stops every partition of the process. So a snapshot that is due waits while another partition is
+   in the middle of a batch, for one more interval at most, and `idle` makes one at a time.
 3. A partition given up or closed is saved as clean, unless it is dirty or has not yet caught up with what another
    worker may have published before it was opened (streams/snapshots.py, 5).
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -78,12 +81,19 @@ class ProcessorHandler:
         """Load the states; raises SnapshotRefused."""
         for partition, opened in (await self.store.load([tp.partition for tp in tps])).items():
             self._partitions[partition] = self._loaded(partition, opened)
+            await asyncio.sleep(0.001)  # many large states: heartbeats and the watch over a standstill go on
 
     def _loaded(self, partition: int, opened: Opened) -> _Partition:
         now, snapshot = time.monotonic(), opened.snapshot
         if snapshot is None:
             return _Partition(self.core.new(partition), opened.opened, opened.clean_from, -1, now)
-        inbox = self.core.decode(snapshot.state, snapshot.version.state_schema)
+        collecting = gc.isenabled()
+        gc.disable()  # a hundred thousand new objects hold no garbage: looking for it takes five times the decoding
+        try:
+            inbox = self.core.decode(snapshot.state, snapshot.version.state_schema)
+        finally:
+            if collecting:
+                gc.enable()
         if (inbox.partition, inbox.position) != (partition, snapshot.position):
             raise PositionLost(f"{self.store.topic}/{partition}: snapshot {snapshot.snapshot} is of another partition")
         return _Partition(inbox, opened.opened, opened.clean_from, snapshot.position, now)
@@ -110,7 +120,7 @@ class ProcessorHandler:
         part.dirty = part.clean = False
         if self.metrics is not None:
             self._measure(part, batch, emits, stepped - began, time.perf_counter() - stepped)
-        if time.monotonic() - part.saved_at >= self._interval_s:
+        if self._due(part, time.monotonic()):
             self._save_soon(tp.partition, part)
 
     async def gap(self, tp: TP, beginning: int) -> None:
@@ -143,9 +153,10 @@ class ProcessorHandler:
         """Save what is due."""
         self._raise_failure()
         now = time.monotonic()
-        for partition, part in self._partitions.items():
-            if part.inbox.position != part.saved_position and now - part.saved_at >= self._interval_s:
+        for partition, part in sorted(self._partitions.items(), key=lambda one: one[1].saved_at):
+            if part.inbox.position != part.saved_position and self._due(part, now):
                 self._save_soon(partition, part)
+                return
 
     async def close(self, clean: bool) -> None:
         """Save all partitions as clean; without `clean` nothing is written."""
@@ -163,9 +174,13 @@ class ProcessorHandler:
             position = part.inbox.position
             await self._save(partition, part, position, self.core.encode(part.inbox), position >= part.clean_from)
 
+    def _due(self, part: _Partition, now: float) -> bool:
+        waited = now - part.saved_at
+        if waited < self._interval_s or part.dirty or (part.saving is not None and not part.saving.done()):
+            return False
+        return waited >= 2 * self._interval_s or not any(other.dirty for other in self._partitions.values())
+
     def _save_soon(self, partition: int, part: _Partition) -> None:
-        if part.dirty or (part.saving is not None and not part.saving.done()):
-            return
         part.saved_at = time.monotonic()
         data = self.core.encode(part.inbox)
         part.saving = asyncio.create_task(self._save(partition, part, part.inbox.position, data, False))

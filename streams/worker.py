@@ -33,7 +33,7 @@ from streams.topics_admin import load_catalogue
 
 log = logging.getLogger(__name__)
 
-ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
+ROLES = ("outbox", "webhook", "feed", "strategy", "leader", "account", "statistics", "execution", "sink")
 SHUTDOWN_S = 15.0  # a part that hangs while it closes does not keep the process from ending
 
 
@@ -84,6 +84,8 @@ class Worker:
         self._feed_task: asyncio.Task[Any] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._webhook_port = 0
+        self._wake_outbox: Callable[[], None] = lambda: None
 
     async def run(self) -> BaseException | None:
         """Start everything, wait for a signal or the first failure, end everything."""
@@ -123,13 +125,20 @@ class Worker:
         self._closers.append(self.publisher.stop)
         self.timebase = await self._open_time()
         for role in self.roles:
-            if role not in ("feed", "outbox"):
+            if role not in ("feed", "outbox", "webhook"):
                 self.handlers[role] = await self._handler(role)
         await self.http.start(self.settings.worker.http_host, self.settings.worker.http_port)
         self._closers.append(self.http.stop)
         self._announce("starting")
         if "outbox" in self.roles:
             await self._start_outbox()
+        if "webhook" in self.roles:
+            from streams import webhook
+
+            self._webhook_port, close = await webhook.start(
+                self.settings, self.catalogue, self.timebase.now_ms, self._wake_outbox
+            )
+            self._closers.append(close)
         for role, handler in self.handlers.items():
             await self._start_role(role, handler)
         await self._wait_ready()
@@ -161,7 +170,7 @@ class Worker:
             handler, closer = await agent.build(self)
             self._closers.append(closer)
             return cast(BatchHandler, handler)
-        from streams.agents import account, leader, strategy
+        from streams.agents import account, leader, statistics, strategy
 
         shell = (self.catalogue.topics, self.publisher)
         options: dict[str, Any] = {
@@ -173,7 +182,7 @@ class Worker:
         }
         if role == "strategy":
             return strategy.handler(self.settings.strategies, *shell, **options)
-        return {"leader": leader, "account": account}[role].handler(*shell, **options)
+        return {"leader": leader, "account": account, "statistics": statistics}[role].handler(*shell, **options)
 
     async def _start_role(self, role: str, handler: BatchHandler) -> None:
         (folder := self.settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
@@ -196,7 +205,7 @@ class Worker:
         from streams.decisions import open_decisions
         from streams.outbox import Relay
 
-        store = open_decisions(self.settings, self.catalogue["account-events"].partitions)
+        store = open_decisions(self.settings, self.catalogue)
         instruments: Sequence[Any] = ()
         if self.settings.feed is not None:
             from streams.feeds.publisher import open_feed
@@ -211,9 +220,10 @@ class Worker:
         async def sent(number: int) -> None:
             await asyncio.to_thread(store.sent, number)
 
-        relay = Relay(store.source, rows, sent, self.publisher)
+        relay = Relay(store.source, rows, sent, self.publisher, look_s=0.1)  # commands write from other processes
         while await relay.relay():  # what people decided stands on the log before the market moves
             pass
+        self._wake_outbox = relay.wake
         self.watch(relay.run(), "outbox")
 
         async def close() -> None:
@@ -292,7 +302,14 @@ class Worker:
 
     # -- what others see
     def _announce(self, state: Any) -> None:
-        announce(self.settings.data_dir, self.name, roles=self.roles, http_port=self.http.port, state=state)
+        announce(
+            self.settings.data_dir,
+            self.name,
+            roles=self.roles,
+            http_port=self.http.port,
+            state=state,
+            webhook_port=self._webhook_port,
+        )
 
     def _what_is_dead(self) -> dict[str, str]:
         return {} if self.failure is None else {"failure": f"{type(self.failure).__name__}: {self.failure}"}

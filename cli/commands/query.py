@@ -1,11 +1,11 @@
 """`wakeline query`: SQL, answered by the running sink (chDB lets one process in at a time), else from the folder."""
 
 import sys
-from pathlib import Path
 
 import click
 
 from cli.exit_codes import ExitCode, Failure
+from cli.ledger import sink_url
 from cli.options import Chosen, settings_options
 
 
@@ -45,20 +45,3 @@ def query(sql: str | None, fmt: str, url: str | None, chosen: Chosen) -> None:
         silent = isinstance(error.__cause__, OSError)
         raise Failure(ExitCode.NOT_RUNNING if silent else ExitCode.FAILURE, str(error).rstrip(".")) from error
     click.echo(answer.rstrip("\n"))
-
-
-def sink_url(data_dir: Path) -> str | None:
-    """Return the address of the sink that runs on the data folder; None when none does.
-
-    Raises:
-        Failure: one is starting and does not answer yet.
-    """
-    from streams import runtime
-
-    sinks = [process for process in runtime.processes(data_dir) if "sink" in process.roles]
-    for process in sinks:
-        if process.http_port:
-            return f"http://127.0.0.1:{process.http_port}"
-    if sinks or runtime.FolderLock.held(data_dir):
-        raise Failure(ExitCode.NOT_RUNNING, f"the sink of {data_dir} does not answer yet", "Try again in a few seconds")
-    return None

@@ -8,7 +8,7 @@ import click
 from cli.exit_codes import ExitCode, Failure, as_failure
 from cli.options import Chosen, settings_options
 
-ROLES = ("outbox", "feed", "strategy", "leader", "account", "execution", "sink")
+ROLES = ("outbox", "webhook", "feed", "strategy", "leader", "account", "statistics", "execution", "sink")
 
 
 class RoleList(click.ParamType):

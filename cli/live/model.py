@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from cli.live.copies import ENDED, Copies
 from cli.live.histogram import Histogram
 from cli.live.text import amount
 from schemas.orders import Order
 from schemas.reasons import Leg, OrderState, Side
 from schemas.signals import Signal
-from schemas.status import AccountState, Fill, OrderStatus, Outcome, PositionChanged
+from schemas.status import AccountState, Fill, OrderStatus, PositionChanged
 from schemas.system import Alert, Parked
 
-FOLLOWED = ("signals", "orders", "order-status", "outcomes", "alerts", "parked")
+FOLLOWED = ("signals", "orders", "order-status", "outcomes", "control", "alerts", "parked")
+FROM_THE_START = ("control",)  # compacted, and holds what stands since before the run
 STAGES = ("signal", "order", "fill")
 KEPT_ROWS = 200
 RATE_WINDOW_S = 5.0
@@ -61,6 +63,9 @@ class Summary:
     orders: int
     fills: dict[str, int]
     refused: dict[str, int]
+    outcomes: dict[str, int]
+    ledger: dict[str, int]
+    halts: int
     parked: int
     realized_pnl: Decimal
     clickhouse: dict[str, int]
@@ -83,7 +88,7 @@ class RunModel:
         self.fills: dict[str, int] = {leg.value: 0 for leg in Leg}
         self.refused: collections.Counter[str] = collections.Counter()
         self.latest_refusal: OrderStatus | None = None
-        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.copies = Copies()
         self.positions: dict[tuple[str, str, str], PositionChanged] = {}
         self.accounts: dict[str, AccountState] = {}
         self.realized_pnl = Decimal(0)
@@ -111,6 +116,7 @@ class RunModel:
         if self._is_repeat(topic, partition, headers):
             self.repeats += 1
             return
+        self.copies.take(message)
         handler = _HANDLERS.get(type(message))
         if handler is None:
             return
@@ -192,6 +198,9 @@ class RunModel:
             orders=self.order_count,
             fills=dict(self.fills),
             refused=dict(sorted(self.refused.items())),
+            outcomes={state: self.copies.outcomes[state] for state in ENDED} | {"pending": self.copies.pending},
+            ledger=dataclasses.asdict(self.copies.ledger()),
+            halts=len(self.copies.errors),
             parked=self.parked,
             realized_pnl=self.realized_pnl,
             clickhouse=dict(clickhouse),
@@ -265,9 +274,6 @@ class RunModel:
     def _account(self, state: AccountState) -> None:
         self.accounts[state.account] = state
 
-    def _outcome(self, outcome: Outcome) -> None:
-        self.outcomes[outcome.state.value] += 1
-
     def _alert(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
@@ -283,7 +289,6 @@ _HANDLERS: dict[type, Any] = {
     Fill: RunModel._fill,
     PositionChanged: RunModel._position,
     AccountState: RunModel._account,
-    Outcome: RunModel._outcome,
     Alert: RunModel._alert,
     Parked: RunModel._parked,
 }

@@ -2,7 +2,7 @@
 
 Entry point: `RunReader`. Only the topics of `model.FOLLOWED` are read; of the others the ends are asked, no more.
 
-1. The ends at the start are the zero of all counts, and where reading begins.
+1. The ends at the start are the zero of all counts, and where reading begins (but for `model.FROM_THE_START`).
 2. A broker that does not answer stops the view, never the pipeline: errors are kept in `trouble` and tried again.
 """
 
@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from cli.live.model import FOLLOWED, RunModel
+from cli.live.model import FOLLOWED, FROM_THE_START, RunModel
 from schemas.codec import BadRecord, NewerSchema, decode
 
 _POLL_MS = 200
@@ -61,7 +61,10 @@ class RunReader:
         consumer.pause(*(place for place in self._partitions if place.topic not in FOLLOWED))
         await self._ask_ends()
         for place in self._followed:
-            consumer.seek(place, self._ends[place])
+            if place.topic in FROM_THE_START:
+                await consumer.seek_to_beginning(place)
+            else:
+                consumer.seek(place, self._ends[place])
         if self._groups:
             self._admin = AIOKafkaAdminClient(**self._client)
             await self._admin.start()

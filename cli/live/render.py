@@ -4,7 +4,7 @@ Entry points: `Screen` (what is shown beside the model), `render(model, screen, 
 
 1. Pure: nothing is asked here, all comes in as arguments.
 2. Never higher than the terminal: `share_rows` deals the rows out to the lists, the rest is fixed.
-3. Below 120 columns one column of sections, else two.
+3. Below 120 columns one column of sections, else two; below 33 lines what is not about copying shrinks to lines.
 """
 
 import dataclasses
@@ -16,12 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.live import text
+from cli.live.followers import followers_table, leaders_block
 from cli.live.model import OrderRow, RunModel
 from schemas.reasons import Side
 from schemas.signals import Signal
 from schemas.status import PositionChanged
 
 WIDE_COLUMNS = 120
+LOW_BODY = 30
 # Topics in the order of the flow; what a catalogue adds comes after them, snapshots are not shown.
 FLOW = ("market-data", "bars", "signals", "leader-events", "account-events", "orders", "order-status", "outcomes")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow"}
@@ -66,6 +68,8 @@ def render(model: RunModel, screen: Screen, width: int, height: int) -> Renderab
     """Return the screen, at most `height` lines of `width` columns."""
     head, foot = _head(model, screen, width), _foot(model, screen)
     body = height - 2 - 1  # head has two lines, foot one
+    if body < LOW_BODY:
+        return Group(*head, *_low(model, screen, width, body), foot)
     if width >= WIDE_COLUMNS:
         return Group(*head, _wide(model, screen, width, body), foot)
     return Group(*head, *_narrow(model, screen, width, body), foot)
@@ -73,11 +77,11 @@ def render(model: RunModel, screen: Screen, width: int, height: int) -> Renderab
 
 def _narrow(model: RunModel, screen: Screen, width: int, body: int) -> list[RenderableType]:
     topics = _topic_rows(model)
-    top_rows = min(len(topics), max(3, min(8, body - 12)))
-    # Three headings of lists and the headings of the top and refusal blocks take a line each.
-    shares = share_rows(
-        body - (top_rows + 1) - 3 - 1, [len(model.latest_signals), len(model.orders), len(model.positions)]
-    )
+    followers = _follower_rows(model, body // 3)
+    leaders = min(3, max(1, len(model.copies.leaders())))
+    top_rows = min(len(topics), 8)
+    # Headings of the top, of three lists and of the followers, and the line of refusals take a line each.
+    shares = share_rows(body - top_rows - 6 - leaders - followers, _wanted(model))
     top = Table.grid(expand=True, padding=(0, 2, 0, 0))
     top.add_column(ratio=1)
     top.add_column(ratio=1)
@@ -87,6 +91,31 @@ def _narrow(model: RunModel, screen: Screen, width: int, body: int) -> list[Rend
         _signals_table(model, shares[0]),
         _orders_table(model, shares[1]),
         _positions_table(model, shares[2]),
+        leaders_block(model, leaders, width),
+        followers_table(model, followers, width),
+        _refusals(model, screen),
+    ]
+
+
+def _low(model: RunModel, screen: Screen, width: int, body: int) -> list[RenderableType]:
+    """Return a narrow and low screen: topics side by side, health, positions and leaders in a line each."""
+    topics = _topic_rows(model)[:9]
+    across = max(1, width // 26)
+    topic_lines = -(-len(topics) // across)
+    # Two headings of lists, that of the topics and of the followers; health 2, positions, leaders, refusals 1 each.
+    left = body - topic_lines - 4 - 5
+    followers = _follower_rows(model, max(1, left - 2))
+    wanted = _wanted(model)
+    tabled = left - followers >= 9  # room for positions with a heading
+    shares = share_rows(left - followers, wanted if tabled else wanted[:2])
+    return [
+        _topics_across(topics, across),
+        *_health_lines(model, screen),
+        _signals_table(model, shares[0]),
+        _orders_table(model, shares[1]),
+        _positions_table(model, shares[2]) if tabled else _positions_line(model),
+        leaders_block(model, 1, width),
+        followers_table(model, followers, width),
         _refusals(model, screen),
     ]
 
@@ -95,10 +124,19 @@ def _wide(model: RunModel, screen: Screen, width: int, body: int) -> RenderableT
     topics = _topic_rows(model)
     left_width = 44
     right_width = width - left_width - 2
-    shares = share_rows(body - 3, [len(model.latest_signals), len(model.orders), len(model.positions)])
-    health_rows = max(4, min(body - 4 - len(topics), 8))
-    left: list[RenderableType] = [_topics_table(topics), Text(), _health(model, screen, health_rows), Text()]
-    left += _refusal_list(model, screen, max(1, body - len(topics) - health_rows - 5))
+    leaders = min(4, max(1, len(model.copies.leaders())))
+    followers = _follower_rows(model, max(1, body // 3))
+    body -= leaders + followers + 1
+    topics = topics[: max(1, body - 1)]
+    listed = body - len(topics) - 8 - 4 > 1  # else the refusals have a line of their own
+    body -= not listed
+    shares = share_rows(body - 3, _wanted(model))
+    health_rows = max(0, min(body - 3 - len(topics), 8))
+    left: list[RenderableType] = [_topics_table(topics)]
+    if health_rows > 0:
+        left += [Text(), _health(model, screen, health_rows)]
+    if listed:
+        left += [Text(), *_refusal_list(model, screen, body - len(topics) - health_rows - 3)]
     right = Group(
         _signals_table(model, shares[0]),
         _orders_table(model, shares[1]),
@@ -108,7 +146,17 @@ def _wide(model: RunModel, screen: Screen, width: int, body: int) -> RenderableT
     frame.add_column(width=left_width)
     frame.add_column(width=right_width)
     frame.add_row(Group(*left), right)
-    return frame
+    below = [leaders_block(model, leaders, width), followers_table(model, followers, width)]
+    return Group(frame, *below, *([] if listed else [_refusals(model, screen)]))
+
+
+def _wanted(model: RunModel) -> list[int]:
+    """Return how many rows the lists of signals, orders and positions have."""
+    return [len(model.latest_signals), len(model.orders), len(model.positions)]
+
+
+def _follower_rows(model: RunModel, most: int) -> int:
+    return max(1, min(len(model.copies.followers()), most))
 
 
 def _head(model: RunModel, screen: Screen, width: int) -> list[RenderableType]:
@@ -124,17 +172,17 @@ def _head(model: RunModel, screen: Screen, width: int) -> list[RenderableType]:
         overflow="ellipsis",
         no_wrap=True,
     )
-    equity = model.equity()
+    equity, apart = model.equity(), "  " if width >= 100 else " "
     second = Text.assemble(
         (" equity ", "dim"),
         (text.money(equity) if equity is not None else "-", "bold"),
-        ("  realised ", "dim"),
+        (f"{apart}realised ", "dim"),
         _pnl(model.realized_pnl),
-        ("  open ", "dim"),
+        (f"{apart}open ", "dim"),
         _pnl(model.unrealized_pnl()),
-        ("  fees ", "dim"),
+        (f"{apart}fees ", "dim"),
         text.money(model.fees),
-        ("  in ", "dim"),
+        (f"{apart}in ", "dim"),
         str(model.fills["entry"]),
         *(
             part
@@ -200,9 +248,57 @@ def _health(model: RunModel, screen: Screen, rows: int) -> RenderableType:
             )
         )
     if model.lag:
-        behind = " ".join(f"{role} {text.count(lag)}" for role, lag in model.lag.items() if lag > 0) or "none"
-        lines.append(Text.assemble(("lag ", "dim"), behind, overflow="ellipsis", no_wrap=True))
+        lines.append(Text.assemble(("lag ", "dim"), _behind(model), overflow="ellipsis", no_wrap=True))
     return Group(*lines[: rows + 1])
+
+
+def _topics_across(rows: Sequence[tuple[str, int, float]], across: int) -> RenderableType:
+    """Return the topics side by side, row by row in the order of the flow."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
+    for _ in range(across):
+        table.add_column("topic", no_wrap=True, width=14)
+        table.add_column("recs", justify="right", no_wrap=True, width=5)
+        table.add_column("/s", justify="right", no_wrap=True, width=5)
+    for start in range(0, len(rows), across):
+        cells: list[str | Text] = []
+        for name, total, rate in rows[start : start + across]:
+            cells += [Text(name, style="red" if name == "parked" else "")]
+            cells += [text.count(total), text.count(round(rate, 1))]
+        table.add_row(*cells)
+    return table
+
+
+def _health_lines(model: RunModel, screen: Screen) -> list[RenderableType]:
+    """Return latency and lag in a line, the child processes in another."""
+    found = model.latency_ms().items()
+    latency = "  ".join(f"{stage} {text.latency(of['p50'])}/{text.latency(of['p99'])}" for stage, of in found)
+    first = Text.assemble(("latency ms p50/p99 ", "bold"), latency or "-", overflow="ellipsis", no_wrap=True)
+    if model.lag:
+        first.append("  lag ", style="dim").append(_behind(model))
+    second = Text(overflow="ellipsis", no_wrap=True)
+    for child in screen.children:
+        second.append("● ", style=_STATE_STYLES.get(child.state, "red")).append(f"{child.name} {child.state}")
+        if child.restarts:
+            second.append(f" {child.restarts} restart{'s' if child.restarts > 1 else ''}", style="yellow")
+        second.append("  ")
+    return [first, second]
+
+
+def _behind(model: RunModel) -> str:
+    return " ".join(f"{role} {text.count(lag)}" for role, lag in model.lag.items() if lag > 0) or "none"
+
+
+def _positions_line(model: RunModel) -> RenderableType:
+    """Return the open positions of each instrument in sum."""
+    found: dict[str, list[PositionChanged]] = {}
+    for position in model.open_positions():
+        found.setdefault(position.instrument, []).append(position)
+    line = Text.assemble(("positions ", "bold"), overflow="ellipsis", no_wrap=True)
+    for name, positions in found.items():
+        size = sum((position.size for position in positions), Decimal(0))
+        line.append(f"{text.instrument(name)} {text.amount(size)} in {len(positions)} ")
+        line.append_text(_pnl(sum((position.unrealized_pnl for position in positions), Decimal(0)))).append("  ")
+    return line if found else line.append("no open position", style="dim")
 
 
 def _signals_table(model: RunModel, rows: int) -> RenderableType:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from cli.console import Steps
 from cli.live import text
+from cli.live.copies import ENDED
 from cli.live.model import RunModel
 from cli.live.render import Screen, render
+from cli.live.words import last_reason
 
 DRAW_INTERVAL_S = 0.5
 LINE_INTERVAL_S = 5.0
@@ -88,6 +90,7 @@ def plain_lines(model: RunModel, screen: Screen) -> list[str]:
         f" | realised {text.money(model.realized_pnl, signed=True)}"
         f" open {text.money(model.unrealized_pnl(), signed=True)}"
     ]
+    lines += copies_line(model)
     tail = []
     if model.lag:
         tail.append("lag " + " ".join(f"{role} {text.count(lag)}" for role, lag in model.lag.items()))
@@ -105,3 +108,23 @@ def plain_lines(model: RunModel, screen: Screen) -> list[str]:
     if tail:
         lines.append("    " + " | ".join(tail))
     return lines
+
+
+def copies_line(model: RunModel) -> list[str]:
+    """Return what became of leaders' events as one line; none before somebody follows."""
+    copies = model.copies
+    followers = copies.followers()
+    if not followers:
+        return []
+    halted = sum(row.halted for row in followers)
+    events, blocked = (sum(getattr(row, name) for row in copies.leaders()) for name in ("events", "blocked"))
+    line = (
+        f"    copies {' '.join(f'{state} {copies.outcomes[state]}' for state in ENDED)} pending {copies.pending}"
+        f" | leader events {events}{f', blocked {blocked}' if blocked else ''}"
+        f" | followers {sum(row.following for row in followers)}{f', HALTED {halted}' if halted else ''}"
+    )
+    explained = [(row.why.now_ms, index) for index, row in enumerate(followers) if row.why is not None]
+    if not explained:
+        return [line]
+    latest = followers[max(explained)[1]]
+    return [f"{line} | last reason {latest.subscription}: {last_reason(latest)}"]

@@ -5,6 +5,7 @@ venue reads on from there and makes the same fills (processors/matching/core.py,
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
@@ -88,6 +89,17 @@ events = sa.Table(
 )
 
 
+balances = sa.Table(
+    "paper_balances",
+    metadata,
+    _key("venue"),
+    _key("shard", sa.Integer),
+    _key("account"),
+    sa.Column("balance", sa.Text, nullable=False),
+)
+transfers = sa.Table("paper_transfers", metadata, _key("venue"), _key("transfer_id"))
+
+
 class Loaded(NamedTuple):
     """A shard as journalled: the core's state and the next offset per lane (empty: never seen)."""
 
@@ -128,6 +140,7 @@ class Journal:
                 lanes=[msgspec.json.decode(row.body, type=Lane) for row in market],
                 number=0 if head is None else head.number,
                 rank=0 if head is None else head.rank,
+                balances={row.account: Decimal(row.balance) for row in rows(connection, balances)},
             )
             return Loaded(snapshot, {row.lane: row.next_offset for row in market})
 
@@ -140,8 +153,11 @@ class Journal:
         changes: Changes,
         counters: tuple[int, int],
         market: Mapping[int, tuple[int, Lane]],
+        transfer_ids: Sequence[str] = (),
     ) -> Any:
         """Queue one transaction with what changed and the positions of `market` (lane -> next offset, state)."""
+        balance_rows = [{"account": name, "balance": str(amount)} for name, amount in changes.balances.items()]
+        transfer_rows = [{"venue": self._venue, "transfer_id": transfer_id} for transfer_id in transfer_ids]
         mine = {"venue": self._venue, "shard": shard}
         order_rows = [self._order_row(mine, order) for order in changes.orders]
         group_rows = [_group_row(mine, group) for group in changes.groups]
@@ -167,8 +183,9 @@ class Journal:
                     key = {name: row[name] for name in ("venue", "shard", "account", "group_name", "instrument")}
                     connection.execute(sa.delete(groups).filter_by(**key))
             for table, rows in ((events, event_rows), (fills, fill_rows)):
-                if rows:
-                    connection.execute(sa.insert(table), rows)
+                tables.insert(connection, table, rows)
+            tables.upsert(connection, balances, [mine | row for row in balance_rows])
+            tables.insert(connection, transfers, transfer_rows)
             tables.upsert(connection, lanes, lane_rows)
             tables.upsert(connection, shards, [head])
 
@@ -177,13 +194,25 @@ class Journal:
     async def find(self, client_order_id: str) -> VenueOrder | None:
         """Return an order that ever reached the venue."""
 
-        def work(connection: sa.Connection) -> VenueOrder | None:
-            row = connection.execute(
-                sa.select(orders.c.body).filter_by(venue=self._venue, client_order_id=client_order_id)
-            ).one_or_none()
-            return None if row is None else _order(row.body)
+        return (await self.find_all([client_order_id])).get(client_order_id)
+
+    async def find_all(self, client_order_ids: list[str]) -> dict[str, VenueOrder]:
+        """Return those of these orders that ever reached the venue."""
+
+        def work(connection: sa.Connection) -> dict[str, VenueOrder]:
+            rows = connection.execute(
+                sa.select(orders.c.client_order_id, orders.c.body)
+                .filter_by(venue=self._venue)
+                .where(orders.c.client_order_id.in_(client_order_ids))
+            )
+            return {row.client_order_id: _order(row.body) for row in rows.all()}
 
         return await self._database.run(work)
+
+    async def has_transfer(self, transfer_id: str) -> bool:
+        """Whether a transfer was booked."""
+        query = sa.select(transfers.c.transfer_id).filter_by(venue=self._venue, transfer_id=transfer_id)
+        return await self._database.run(lambda connection: connection.execute(query).one_or_none() is not None)
 
     async def read_events(self, shard: int, after: int, limit: int) -> list[VenueEvent]:
         """Return events with numbers above `after`, in order."""
@@ -196,7 +225,7 @@ class Journal:
                 .order_by(events.c.number)
                 .limit(limit)
             )
-            return [msgspec.json.decode(row.body, type=VenueEvent) for row in rows]
+            return [msgspec.json.decode(row.body, type=VenueEvent) for row in rows.all()]
 
         return await self._database.run(work)
 

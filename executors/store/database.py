@@ -142,6 +142,9 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA busy_timeout=5000")
+        # A fan-out to thousands of accounts writes far more than the usual 2 MB cache and 4 MB between checkpoints.
+        cursor.execute("PRAGMA cache_size=-65536")
+        cursor.execute("PRAGMA wal_autocheckpoint=8000")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")

@@ -1,12 +1,13 @@
 """Functions on a connection: the lease, the outbox, a new store. Each runs inside its caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from executors.errors import LeaseLost, StoreFailed
-from executors.rows import OrderRow
+from executors.rows import OrderRow, Triggers
 from executors.store import tables
 
 Record = tuple[str, str, bytes]  # topic, key, value
@@ -68,7 +69,7 @@ def add_records(connection: sa.Connection, partition: int, lease: Any, records: 
             }
         )
         heads[topic] = (lease.generation, number)
-    connection.execute(sa.insert(tables.outbox), rows)
+    tables.insert(connection, tables.outbox, rows)
     tables.upsert(
         connection,
         tables.heads,
@@ -91,6 +92,42 @@ def with_trades(connection: sa.Connection, found: Sequence[Any]) -> list[OrderRo
         for row in connection.execute(sa.select(fills.order_id, fills.trade_id).where(fills.order_id.in_(chunk))):
             trades.setdefault(row.order_id, set()).add(row.trade_id)
     return [OrderRow.of(row, trades.get(row.order_id, set())) for row in found]
+
+
+def order_rows(connection: sa.Connection, order_ids: Collection[str]) -> list[OrderRow]:
+    """Return the rows (terminal ones too) of these orders and legs."""
+    if not order_ids:
+        return []
+    found = connection.execute(sa.select(tables.orders).where(tables.orders.c.order_id.in_(order_ids))).all()
+    return with_trades(connection, found)
+
+
+def with_protection(connection: sa.Connection, partition: int, rows: list[OrderRow]) -> list[OrderRow]:
+    """Return rows with the trigger prices that are asked for."""
+    table = tables.protection
+    found = connection.execute(sa.select(table).where(table.c.partition == partition)).all()
+    wanted = {row.order_id: Triggers(_decimal(row.stop_loss), _decimal(row.take_profit)) for row in found}
+    for row in rows:
+        row.change = wanted.get(row.order_id)
+    return rows
+
+
+def write_protection(connection: sa.Connection, partition: int, changes: Mapping[str, Triggers | None]) -> None:
+    """Note the trigger prices that are asked for; None: the venue has them, or needs them no more."""
+    gone = [order_id for order_id, triggers in changes.items() if triggers is None]
+    if gone:
+        connection.execute(sa.delete(tables.protection).where(tables.protection.c.order_id.in_(gone)))
+    rows = [
+        {"order_id": order_id, "partition": partition}
+        | {name: None if price is None else str(price) for name, price in triggers._asdict().items()}
+        for order_id, triggers in changes.items()
+        if triggers is not None
+    ]
+    tables.upsert(connection, tables.protection, rows)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def create(connection: sa.Connection) -> None:

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from executors import lifecycle
 from executors.errors import StoreLocked
 from executors.protocols import Attempt
-from executors.rows import OrderRow
+from executors.rows import OrderRow, Triggers
 from executors.store import sql, tables
 from executors.store.database import Database
 from executors.store.sql import Record, check_lease
@@ -35,6 +35,8 @@ from schemas.reasons import Leg
 
 log = logging.getLogger(__name__)
 _NOTE_INTERVAL_S = 1.0
+_MOVING = ("state", "size", "filled", "closed", "attempts", "venue_order_id", "cancel_requested")
+"""What changes of a live row; the rest is written with its end or a new protection (its index costs as much again)."""
 
 
 class OutboxRow(NamedTuple):
@@ -65,11 +67,21 @@ class Changes:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    cursor: tuple[str, int] | None = None
+    protection: dict[str, Triggers | None] = field(default_factory=dict)  # by entry; None: settled
+    cursors: dict[str, int] = field(default_factory=dict)  # by venue
 
     def touch(self, row: OrderRow) -> None:
         """Write this row."""
         self.rows[row.order_id] = row
+
+    def add(self, later: "Changes") -> None:
+        """Take in what was changed after this."""
+        self.rows |= later.rows
+        self.attempts += later.attempts
+        self.fills += later.fills
+        self.records += later.records
+        self.protection |= later.protection
+        self.cursors |= later.cursors
 
     def attempt(self, attempt: Attempt, state: str, code: str = "", order_id: str = "", client_id: str = "") -> None:
         """Write an attempt (or, with the last two, that of a leg attached to it)."""
@@ -163,17 +175,23 @@ class Store:
 
     def write(self, claim: Claim, changes: Changes) -> "Any":
         """Queue the changes, as they are now, in one transaction; return a future of its commit."""
-        rows = [row.values() for row in changes.rows.values()]
-        attempts, fills, records, cursor = changes.attempts, changes.fills, changes.records, changes.cursor
+        rows = [row.values() for row in changes.rows.values() if row.live and not row.moved]
+        whole = [row.values() for row in changes.rows.values() if row.moved or not row.live]
+        attempts, fills, records = changes.attempts, changes.fills, changes.records
+        protection = changes.protection
+        cursors = [
+            {"partition": claim.partition, "venue": venue, "number": number}
+            for venue, number in changes.cursors.items()
+        ]
 
         def work(connection: sa.Connection) -> None:
             lease = check_lease(connection, claim.partition, claim.epoch)
-            tables.upsert(connection, tables.orders, rows)
+            tables.upsert(connection, tables.orders, rows, only=_MOVING)
+            tables.upsert(connection, tables.orders, whole)
             tables.upsert(connection, tables.attempts, attempts, only=("state", "code"))
             tables.insert_missing(connection, tables.fills, fills)
-            if cursor is not None:
-                row = {"partition": claim.partition, "venue": cursor[0], "number": cursor[1]}
-                tables.upsert(connection, tables.cursors, [row])
+            tables.upsert(connection, tables.cursors, cursors)
+            sql.write_protection(connection, claim.partition, protection)
             sql.add_records(connection, claim.partition, lease, records)
 
         return self.database.enqueue(work)
@@ -186,15 +204,21 @@ class Store:
         next_offset: int,
         inbox: bytes | None,
         alarm: Callable[[OrderRow], Record],
+        changes: Changes | None = None,
+        look_up: Mapping[str, Callable[[OrderRow | None], Sequence[Record]]] | None = None,
     ) -> tuple[set[str], set[str]]:
-        """Insert the rows of new orders, note cancels, move the position: one transaction.
+        """Insert the rows of new orders, note cancels, write `changes`, move the position: one transaction.
 
-        A known order id with equal fields changes nothing; with other fields, `alarm(row)` goes to the outbox.
+        A known order id with equal fields changes nothing; with other fields, `alarm(row)` goes to the outbox. So do
+        the records that `look_up` makes of the stored rows of the orders it names (None: there is no such order).
 
         Returns:
             Order ids inserted; order ids among `cancels` that the store does not know.
         """
         wanted = set(cancels)
+        changes = changes or Changes()
+        changed = [row.values() for row in changes.rows.values()]
+        calls = look_up or {}
 
         def work(connection: sa.Connection) -> tuple[set[str], set[str]]:
             lease = check_lease(connection, claim.partition, claim.epoch)
@@ -218,6 +242,12 @@ class Store:
                 elif known[main.order_id] != main.fingerprint:
                     records.append(alarm(main))
             tables.insert_missing(connection, tables.orders, new)
+            tables.upsert(connection, tables.orders, changed)
+            sql.write_protection(connection, claim.partition, changes.protection)
+            stored = {row.order_id: row for row in sql.order_rows(connection, calls)}
+            for order_id, call in calls.items():
+                records += call(stored.get(order_id))
+            records += changes.records
             there: set[str] = set()
             if wanted:
                 there = set(connection.execute(sa.select(orders.order_id).where(orders.order_id.in_(wanted))).scalars())
@@ -254,7 +284,8 @@ class Store:
                     tables.cursors.c.partition == partition
                 )
             ).all()
-            return sql.with_trades(connection, found), {row.venue: row.number for row in cursors}
+            rows = sql.with_protection(connection, partition, sql.with_trades(connection, found))
+            return rows, {row.venue: row.number for row in cursors}
 
         return await self.database.run(work)
 
@@ -276,7 +307,7 @@ class Store:
                 .where(orders.leg != Leg.EXIT.value)
                 .order_by(orders.sequence)
             ).all()
-            return sql.with_trades(connection, found)
+            return sql.with_protection(connection, partition, sql.with_trades(connection, found))
 
         return await self.database.run(work)
 
@@ -289,9 +320,7 @@ class Store:
             pairs = connection.execute(
                 sa.select(attempts.client_order_id, attempts.order_id).where(attempts.client_order_id.in_(wanted))
             ).all()
-            ids = {pair.order_id for pair in pairs}
-            found = connection.execute(sa.select(tables.orders).where(tables.orders.c.order_id.in_(ids))).all()
-            rows = {row.order_id: row for row in sql.with_trades(connection, found)}
+            rows = {row.order_id: row for row in sql.order_rows(connection, {pair.order_id for pair in pairs})}
             return {pair.client_order_id: rows[pair.order_id] for pair in pairs if pair.order_id in rows}
 
         return await self.database.run(work)
@@ -313,7 +342,7 @@ class Store:
                     bytes(row.value),
                     None if row.previous_number is None else (row.previous_generation, row.previous_number),
                 )
-                for row in connection.execute(query)
+                for row in connection.execute(query).all()  # row by row costs three times as much
             ]
 
         return await self.database.run(work)

@@ -1,10 +1,13 @@
 """Tables of the execution store (SQLite and PostgreSQL). Money is text, exact; bodies are JSON bytes.
 
-`SCHEMA` rises with every change of these tables; a store of another schema is refused by name.
+`SCHEMA` rises with every change of a table; a store of another schema is refused by name. A further table does not
+raise it: it is made in a store that lacks it.
 """
 
 import functools
-from typing import Any
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -90,6 +93,16 @@ fills = sa.Table(
     sa.Column("venue_ms", sa.BigInteger, nullable=False),
 )
 
+# Trigger prices asked for (the leg that is left alone: NULL) that the venue does not have yet, by entry.
+protection = sa.Table(
+    "execution_protection",
+    metadata,
+    sa.Column("order_id", sa.String(64), primary_key=True),
+    sa.Column("partition", sa.Integer, nullable=False, index=True),
+    sa.Column("stop_loss", sa.Text),
+    sa.Column("take_profit", sa.Text),
+)
+
 # Unsent records. A row goes when it is sent; `heads` keeps the stamp of the last one per partition and topic.
 outbox = sa.Table(
     "execution_outbox",
@@ -117,34 +130,66 @@ heads = sa.Table(
 def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], only: tuple[str, ...] = ()) -> None:
     """Insert rows, or overwrite those whose primary key exists (`only`: these columns of them)."""
     if rows:
-        connection.execute(_upsert(connection.dialect.name, table, only), rows)
+        _execute_many(connection, _upsert(connection.dialect, table, tuple(rows[0]), only), rows)
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, leaving alone those whose primary key exists."""
     if rows:
-        connection.execute(_insert_missing(connection.dialect.name, table), rows)
+        _execute_many(connection, _insert_missing(connection.dialect, table, tuple(rows[0])), rows)
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that do not exist."""
+    if rows:
+        _execute_many(connection, _insert(connection.dialect, table, tuple(rows[0])), rows)
+
+
+class _Many(NamedTuple):
+    """A statement as the driver takes it: where places are numbered, what stands in each."""
+
+    text: str
+    places: Callable[[dict[str, Any]], tuple[Any, ...]] | None
+
+
+def _execute_many(connection: sa.Connection, many: _Many, rows: list[dict[str, Any]]) -> None:
+    # Past SQLAlchemy's handling of every single value, which costs more than the database: columns here are numbers,
+    # text, bytes and booleans, which both drivers take as they are. All rows have the keys of the first one.
+    connection.exec_driver_sql(many.text, rows if many.places is None else list(map(many.places, rows)))
 
 
 @functools.cache  # building a statement costs more than running it
-def _upsert(dialect: str, table: sa.Table, only: tuple[str, ...]) -> Any:
-    statement = _insert(dialect, table)
+def _upsert(dialect: sa.Dialect, table: sa.Table, columns: tuple[str, ...], only: tuple[str, ...]) -> _Many:
+    statement = _insert_of(dialect, table, columns)
     keys = [column.name for column in table.primary_key]
     names = only or tuple(column.name for column in table.columns if column.name not in keys)
     changed = {name: statement.excluded[name] for name in names}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+    return _compiled(dialect, statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
 @functools.cache
-def _insert_missing(dialect: str, table: sa.Table) -> Any:
-    return _insert(dialect, table).on_conflict_do_nothing()
+def _insert_missing(dialect: sa.Dialect, table: sa.Table, columns: tuple[str, ...]) -> _Many:
+    return _compiled(dialect, _insert_of(dialect, table, columns).on_conflict_do_nothing())
 
 
-def _insert(dialect: str, table: sa.Table) -> Any:
-    if dialect == "sqlite":
+@functools.cache
+def _insert(dialect: sa.Dialect, table: sa.Table, columns: tuple[str, ...]) -> _Many:
+    return _compiled(dialect, _insert_of(dialect, table, columns))
+
+
+def _compiled(dialect: sa.Dialect, statement: Any) -> _Many:
+    compiled = statement.compile(dialect=dialect)
+    if compiled.positiontup is None:
+        return _Many(str(compiled), None)
+    return _Many(str(compiled), operator.itemgetter(*compiled.positiontup))
+
+
+def _insert_of(dialect: sa.Dialect, table: sa.Table, columns: tuple[str, ...]) -> Any:
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
+    if dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite
 
-        return sqlite.insert(table)
+        return sqlite.insert(table).values(values)
     from sqlalchemy.dialects import postgresql
 
-    return postgresql.insert(table)
+    return postgresql.insert(table).values(values)

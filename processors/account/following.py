@@ -1,69 +1,145 @@
 """What a leader's event becomes for each of its followers.
 
-Entry point: `follow`.
+Entry points: `follow`, `follow_state`, `follow_one`, `close_all`, `fan_out`.
 
-1. Every active or paused subscription of the leader gets one terminal outcome per event: at once (skipped, with an
-   order status `refused`), or later through its order. Closed subscriptions get none.
+1. Every subscription of the leader that is active or paused gets one terminal outcome per event: at once (skipped, with
+   an order status `refused`), or later through its orders. Stopped and closed subscriptions get none. How many owe one
+   is told first (`FanOut`), so that a missing outcome is seen.
 2. The walk starts at another follower with each event, so that nobody is always first to the touch or to the margin.
-3. An exit of the leader closes also for a paused subscription: pausing keeps from entering, not from leaving.
+3. An event with the leader's position is followed by copying.py; one without is a signal and followed here.
+4. An exit of the leader closes also for a paused subscription: pausing keeps from entering, not from leaving.
 """
 
+import msgspec
+
 from processors.account import telling
-from processors.account.gate import order_id_of, refused_exit
+from processors.account.copying import copy
+from processors.account.gate import Want, refused_exit
+from processors.account.halts import tried
 from processors.account.money import ZERO
+from processors.account.settings import leader_changed
 from processors.account.state import Account, Holding, State, Subscription, holding_of
 from processors.account.trades import close, enter
+from processors.copying.sizing import mode_of
 from processors.protocols import Out
-from schemas.accounts import LeaderEvent
-from schemas.reasons import Leg, OutcomeState, RefusalReason, Side
+from schemas.leaders import LeaderEvent, LeaderStateChanged
+from schemas.reasons import LeaderAction, Leg, OutcomeState, RefusalReason, Side
+from schemas.status import FanOut
+
+OWING = frozenset({"active", "paused"})
+"""States of a subscription in which it owes an outcome for each event of its leader."""
 
 
-def follow(state: State, event: LeaderEvent, now_ms: int) -> list[Out]:
+def follow(state: State, event: LeaderEvent, partition: int, now_ms: int) -> list[Out]:
     """Apply one leader's event to all of its followers in this partition."""
-    outs: list[Out] = []
-    leader = state.ledger.leaders.get(event.leader)
-    if leader is not None and event.sequence <= leader.sequence:
-        return [_out_of_order(event, leader.sequence, now_ms)]
-    if leader is not None and event.sequence > leader.sequence + 1:
-        outs.append(_hole(event, leader.sequence, now_ms))
-    state.remember(event)
-    followers = state.followers.get(event.leader, [])
-    if not followers:
+    outs, last = _in_order(state, event, now_ms), state.leader(event.leader).sequence
+    if event.sequence <= last:
         return outs
-    start = event.sequence % len(followers)
-    for name in [*followers[start:], *followers[:start]]:
+    state.remember(event)
+    names = _walk(state, event.leader, event.sequence)
+    outs.append(fan_out(event, partition, len(names), now_ms))
+    for name in names:
+        outs += follow_one(state, state.ledger.subscriptions[name], event, now_ms)
+    return outs + tried(event, outs, now_ms)
+
+
+def follow_state(state: State, event: LeaderStateChanged, partition: int, now_ms: int) -> list[Out]:
+    """Apply a change of a leader itself: what its followers inherit, whether it leads on."""
+    outs, last = _in_order(state, event, now_ms), state.leader(event.leader).sequence
+    if event.sequence <= last:
+        return outs
+    names = _walk(state, event.leader, event.sequence)
+    outs.append(fan_out(event, partition, len(names), now_ms))
+    failed = leader_changed(state, event, now_ms)
+    for name in names:
         subscription = state.ledger.subscriptions[name]
-        if subscription.status != "closed":
-            outs += _one(state, subscription, event, now_ms)
+        if event.status == "closed" and state.params_of(subscription).on_leader_closed == "close":
+            outs += close_all(state, subscription, event.event_id, now_ms)
+        words, reason = _STATE_WORDS[event.action], None
+        if name in failed:
+            words, reason = failed[name], RefusalReason.BAD_SETTINGS
+        ended = OutcomeState.COPIED if reason is None else OutcomeState.SKIPPED
+        outs += telling.outcome(event, subscription.account, name, ended, now_ms, reason=reason, message=words)
+        outs += telling.follower_state(state, subscription, now_ms)
     return outs
 
 
-def _one(state: State, subscription: Subscription, event: LeaderEvent, now_ms: int) -> list[Out]:
+_STATE_WORDS = {
+    LeaderAction.PAUSED: "the leader is paused: its entries are not copied until it resumes",
+    LeaderAction.RESUMED: "the leader leads again",
+    LeaderAction.CLOSED: "the leader is closed: nothing more will be copied",
+    LeaderAction.SETTINGS: "the leader's settings apply where this subscription has none of its own",
+}
+
+
+def close_all(state: State, subscription: Subscription, cause: str, now_ms: int) -> list[Out]:
+    """Close every position of a subscription; what waits for one is skipped."""
     account = state.ledger.accounts.get(subscription.account)
     if account is None:
-        return skip(subscription, event, RefusalReason.UNKNOWN_ACCOUNT, {"account": subscription.account}, now_ms)
-    if subscription.status == "paused" and event.action == "entry":
-        return skip(subscription, event, RefusalReason.PAUSED, {"status": subscription.status}, now_ms)
-    holding = holding_of(state, account, subscription.subscription, event.leader, event.instrument)
-    if event.action == "exit":
-        return _leave(state, account, subscription, holding, event, False, now_ms)
-    side = _direction(account, holding)
-    if holding.closing is not None:
-        numbers = {"position": str(holding.size), "exits": str(len(holding.closing.exits))}
-        return skip(subscription, event, RefusalReason.ORDER_IN_FLIGHT, numbers, now_ms)
-    if side is None:
-        return enter(state, account, subscription, holding, event, now_ms)
+        return []
+    outs: list[Out] = []
+    for key in sorted(account.holdings):
+        holding = account.holdings[key]
+        if holding.subscription != subscription.subscription:
+            continue
+        waiting, holding.waiting = holding.waiting, []
+        for event in waiting:
+            outs += telling.skipped(
+                subscription, event, RefusalReason.STOPPED, {"cause": cause}, now_ms, Leg.ENTRY, holding.instrument
+            )
+        holding.expected = holding.kept_back = ZERO
+        if holding.closing is not None:  # what it leaves is closed when it ends
+            holding.closing.then = f"{cause}-{holding.instrument}"
+        elif _direction(account, holding) is not None:
+            outs += close(state, account, holding, f"{cause}-{holding.instrument}", None, False, now_ms)
+    return outs
+
+
+def follow_one(state: State, subscription: Subscription, event: LeaderEvent, now_ms: int) -> list[Out]:
+    """Apply one event to one subscription."""
+    account = state.ledger.accounts.get(subscription.account)
     params = state.params_of(subscription)
-    if side is not event.side:
-        if params.opposite == "ignore":
-            numbers = {"position": str(holding.size)}
-            return skip(subscription, event, RefusalReason.OPPOSITE_IGNORED, numbers, now_ms)
-        return _leave(state, account, subscription, holding, event, params.opposite == "reverse", now_ms)
-    if params.allow_second_entry:
-        return enter(state, account, subscription, holding, event, now_ms)
-    numbers = {"position": str(holding.size), "entries": str(len(holding.entries))}
-    reason = RefusalReason.ORDER_IN_FLIGHT if holding.size == ZERO else RefusalReason.POSITION_OPEN
-    return skip(subscription, event, reason, numbers, now_ms)
+    instrument = params.symbol_map.get(event.instrument, event.instrument)
+    if account is None:
+        reason, numbers = RefusalReason.UNKNOWN_ACCOUNT, {"account": subscription.account}
+        return telling.skipped(subscription, event, reason, numbers, now_ms, Leg.ENTRY, instrument)
+    holding = holding_of(state, account, subscription.subscription, event.leader, instrument)
+    if event.position is not None:
+        return copy(state, account, subscription, holding, event, now_ms)
+    return _signal(state, account, subscription, holding, event, now_ms)
+
+
+def _signal(
+    state: State, account: Account, subscription: Subscription, holding: Holding, event: LeaderEvent, now_ms: int
+) -> list[Out]:
+    if subscription.status == "paused" and event.action is LeaderAction.ENTRY:
+        return telling.skipped(
+            subscription,
+            event,
+            RefusalReason.PAUSED,
+            {"status": subscription.status},
+            now_ms,
+            Leg.ENTRY,
+            holding.instrument,
+        )
+    params = state.params_of(subscription, holding.instrument)
+    wanted = event.side.opposite if mode_of(params.size).opposite else event.side
+    if event.action is LeaderAction.EXIT:
+        return _leave(state, account, subscription, holding, event, wanted, False, now_ms)
+    side = _direction(account, holding)
+    reason, numbers = RefusalReason.ORDER_IN_FLIGHT, {"position": str(holding.size)}
+    if holding.closing is not None:
+        numbers["exits"] = str(len(holding.closing.exits))
+    elif side is None or (side is wanted and params.allow_second_entry):
+        return enter(state, account, subscription, holding, event, Want(wanted, holding.instrument), now_ms)
+    elif side is not wanted and params.opposite == "ignore":
+        reason = RefusalReason.OPPOSITE_IGNORED
+    elif side is not wanted:
+        return _leave(state, account, subscription, holding, event, wanted, params.opposite == "reverse", now_ms)
+    else:
+        numbers["entries"] = str(len(holding.entries))
+        reason = RefusalReason.ORDER_IN_FLIGHT if holding.size == ZERO else RefusalReason.POSITION_OPEN
+    return telling.skipped(subscription, event, reason, numbers, now_ms, Leg.ENTRY, holding.instrument)
 
 
 def _leave(
@@ -72,38 +148,79 @@ def _leave(
     subscription: Subscription,
     holding: Holding,
     event: LeaderEvent,
+    wanted: Side,
     reverse: bool,
     now_ms: int,
 ) -> list[Out]:
-    """Close what the subscription holds against `event.side`, if it may and there is anything."""
+    """Close what the subscription holds against `wanted`, if it may and there is anything."""
     side = _direction(account, holding)
-    if side is None or side is event.side:
-        numbers = {"position": str(holding.size)}
-        return skip(subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT)
+    numbers = {"position": str(holding.size)}
+    instrument = holding.instrument
+    if side is None or side is wanted:
+        return telling.skipped(
+            subscription, event, RefusalReason.NOTHING_TO_CLOSE, numbers, now_ms, Leg.EXIT, instrument
+        )
     if holding.closing is not None:
-        numbers = {"position": str(holding.size), "exits": str(len(holding.closing.exits))}
-        return skip(subscription, event, RefusalReason.ORDER_IN_FLIGHT, numbers, now_ms, Leg.EXIT)
+        numbers["exits"] = str(len(holding.closing.exits))
+        return telling.skipped(
+            subscription, event, RefusalReason.ORDER_IN_FLIGHT, numbers, now_ms, Leg.EXIT, instrument
+        )
     finding = refused_exit(state, account, subscription, holding, event, now_ms)
     if finding is not None:
-        return skip(subscription, event, *finding, now_ms, Leg.EXIT)
+        return telling.skipped(subscription, event, *finding, now_ms, Leg.EXIT, instrument)
     return close(state, account, holding, event.cause, event, reverse, now_ms)
 
 
-def skip(
-    subscription: Subscription,
-    event: LeaderEvent,
-    reason: RefusalReason,
-    numbers: dict[str, str],
-    now_ms: int,
-    leg: Leg = Leg.ENTRY,
-) -> list[Out]:
-    """Return the refusal of an event: the order status of the order it would have been, and the outcome."""
-    account, name = subscription.account, subscription.subscription
-    order_id = order_id_of(event.cause, account, name, event.instrument, leg)
-    return [
-        telling.refused_status(event, subscription, order_id, leg, event.side, reason, numbers, now_ms),
-        telling.outcome(event, account, name, OutcomeState.SKIPPED, now_ms, order_id, reason, numbers),
-    ]
+def _walk(state: State, leader: str, sequence: int) -> list[str]:
+    """Return the followers that owe an outcome, begun at another one with each event."""
+    followers = state.followers.get(leader, [])
+    subscriptions = state.ledger.subscriptions
+    names = [name for name in followers if subscriptions[name].status in OWING]
+    start = sequence % len(names) if names else 0
+    return [*names[start:], *names[:start]]
+
+
+def _in_order(state: State, event: LeaderEvent | LeaderStateChanged, now_ms: int) -> list[Out]:
+    """Return an alert if the event is not the next one of its leader."""
+    last = state.leader(event.leader).sequence
+    if event.sequence <= last:
+        text = (
+            f"Event {event.event_id} of leader {event.leader} came with sequence {event.sequence} after {last} and was "
+            "not followed. If the leader role was reset, reset the account role too; else look for a second leader "
+            "worker."
+        )
+        return [telling.alert("", "leader_event_out_of_order", "critical", text, now_ms)]
+    if last and event.sequence > last + 1:
+        text = f"Leader {event.leader}: events {last + 1} to {event.sequence - 1} never came to this partition."
+        return [telling.alert("", "leader_events_missing", "critical", text, now_ms)]
+    return []
+
+
+def fan_out(event: LeaderEvent | LeaderStateChanged, partition: int, active: int, now_ms: int) -> Out:
+    """Return how many outcomes an event is owed in this partition."""
+    told = FanOut(
+        now_ms=now_ms,
+        event_id=event.event_id,
+        leader=event.leader,
+        sequence=event.sequence,
+        action=event.action,
+        cause=event.cause,
+        event_ms=event.event_ms,
+        partition=partition,
+        active=active,
+    )
+    if isinstance(event, LeaderEvent):
+        told = msgspec.structs.replace(
+            told,
+            detected_ms=event.detected_ms,
+            instrument=event.instrument,
+            side=event.side,
+            price=event.price,
+            size=event.size,
+            position=event.position,
+            blocked=event.blocked,
+        )
+    return Out("outcomes", event.leader, told)
 
 
 def _direction(account: Account, holding: Holding) -> Side | None:
@@ -115,16 +232,3 @@ def _direction(account: Account, holding: Holding) -> Side | None:
         if not order.over:
             return order.side
     return None
-
-
-def _out_of_order(event: LeaderEvent, last: int, now_ms: int) -> Out:
-    text = (
-        f"Event {event.event_id} of leader {event.leader} came with sequence {event.sequence} after {last} and was not "
-        "followed. If the leader role was reset, reset the account role too; else look for a second leader worker."
-    )
-    return telling.alert("", "leader_event_out_of_order", "critical", text, now_ms)
-
-
-def _hole(event: LeaderEvent, last: int, now_ms: int) -> Out:
-    text = f"Leader {event.leader}: events {last + 1} to {event.sequence - 1} never came to this partition."
-    return telling.alert("", "leader_events_missing", "critical", text, now_ms)

@@ -1,20 +1,21 @@
 """Books fills into positions and money, and values them at marks.
 
-Entry points: `book`, `mark_price`, `unrealized`, `value`, `Valuation`.
+Entry points: `book`, `exposure_of`, `profit_of`, `mark_price`, `unrealized`, `value`, `Valuation`.
 
 1. A position is the sum of its signed fills; its cost is kept, not its average price, so that a position that went
    from flat to flat has realised exactly what its fills paid and received.
 2. A partial close takes cost out in proportion, rounded once (`FINEST`) and in step with the P&L it books, so that
    rounding never adds up.
 3. A long position is worth what the bid pays, a short one what the ask costs: equity is never better than closing now.
-4. Gross, not net: two subscriptions in opposite directions both count for exposure and margin.
+4. Gross, not net: two subscriptions in opposite directions both count for exposure and margin, each at its own
+   leverage (at the account's where it takes the leader's).
 """
 
 from decimal import Decimal
 from typing import NamedTuple
 
 from processors.account.money import FINEST, ZERO
-from processors.account.state import Account, Holding, State
+from processors.account.state import Account, Holding, State, Subscription
 from schemas.reasons import Leg, Side
 
 
@@ -59,6 +60,28 @@ def unrealized(state: State, holding: Holding) -> Decimal:
     return (price * holding.size - holding.cost) * holding.contract_size
 
 
+def profit_of(state: State, subscription: Subscription) -> Decimal:
+    """Return realised and unrealised P&L of a subscription after fees, since it began."""
+    account = state.ledger.accounts.get(subscription.account)
+    total = ZERO
+    if account is not None:
+        for holding in account.holdings.values():
+            if holding.subscription == subscription.subscription:
+                total += holding.realized - holding.fees + unrealized(state, holding)
+    return total
+
+
+def exposure_of(account: Account, holding: Holding) -> Decimal:
+    """Return the signed size of a holding with its entries in flight."""
+    size = holding.size
+    for order_id in holding.entries:
+        order = account.orders[order_id]
+        if not order.over:
+            rest = order.size - order.filled
+            size += rest if order.side is Side.BUY else -rest
+    return size
+
+
 class Valuation(NamedTuple):
     """An account at the marks, in its currency. Exposure and margin count entries in flight too.
 
@@ -99,7 +122,8 @@ def value(state: State, account: Account) -> Valuation:
         exposure += amount
         by_instrument[instrument] = by_instrument.get(instrument, ZERO) + amount
         by_holding[subscription, instrument] = by_holding.get((subscription, instrument), ZERO) + amount
-        rules_or_none = state.ledger.instruments.get(instrument)
+        rules_or_none, owner = state.ledger.instruments.get(instrument), state.ledger.subscriptions.get(subscription)
         most = leverage if rules_or_none is None else min(leverage, rules_or_none.max_leverage)
-        margin += amount / most
+        own = None if owner is None else state.params_of(owner, instrument).leverage
+        margin += amount / (min(most, own) if isinstance(own, int) else most)
     return Valuation(account.balance + profit, profit, exposure, margin, by_instrument, by_holding)

@@ -8,26 +8,42 @@ Entry point: `AccountProcessor`, from `account-events` to `orders`, `order-statu
 3. Outputs depend on state, event and step time alone; money is computed under `money_context`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from processors.account import gate, telling
-from processors.account.following import follow
+from processors.account.catch_up import answer, copy_existing, repair
+from processors.account.following import close_all, follow, follow_state
+from processors.account.halts import resolve
 from processors.account.money import money_context, usable, usable_or_zero
-from processors.account.params import ParamsError, parse_account_params, parse_subscription_params
-from processors.account.reporting import begin_day, sweep
+from processors.account.params import parse_account_params
+from processors.account.reconciling import compare
+from processors.account.reporting import begin_day, sweep, tell_worth
 from processors.account.reports import apply_report
-from processors.account.state import Account, Ledger, State, Subscription, decode, encode
+from processors.account.settings import group_changed, subscription_changed
+from processors.account.state import Account, Ledger, State, decode, encode
 from processors.account.trades import KEPT_ORDERS, KEPT_TRADES, ask_cancel
+from processors.copying.params import ParamsError, SubscriptionParams
+from processors.copying.sizing import CAPS, MODES
 from processors.protocols import Meta, Out
-from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.accounts import (
+    AccountChanged,
+    Command,
+    GroupChanged,
+    InstrumentChanged,
+    SubscriptionChanged,
+    Transfer,
+)
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent, LeaderStateChanged
 from schemas.market import Clock, Marks
 from schemas.reasons import Leg
-from schemas.status import VenueReport
+from schemas.status import VenuePosition, VenueReport
+from schemas.system import ControlState
 
+KEPT_TRANSFERS = 1_000
 _LARGEST_CONTRACT = Decimal("1e6")
 
 
@@ -36,9 +52,16 @@ class AccountProcessor:
 
     name = "account"
     inbox = "account-events"
-    state_schema = 1
+    state_schema = 2
     config_hash = derive_id(
-        "config", "account", KEPT_ORDERS, KEPT_TRADES, *(f"{check.name}:{check.rank}" for check in gate.CHECKS)
+        "config",
+        "account",
+        KEPT_ORDERS,
+        KEPT_TRADES,
+        *(f"{check.name}:{check.rank}" for check in gate.CHECKS),
+        *(f"{cap.name}:{cap.rank}" for cap in CAPS),
+        *sorted(MODES),
+        SubscriptionParams().model_dump_json(),  # what is not said is the product's
     )
 
     def initial(self, partition: int) -> State:
@@ -52,30 +75,10 @@ class AccountProcessor:
             BadRecord: the event cannot be used; the state is untouched.
         """
         with money_context():
-            if type(event) is LeaderEvent:
-                if not usable(event.price) or event.sequence < 1:
-                    raise BadRecord(
-                        f"leader event {event.event_id}: bad price {event.price} or number {event.sequence}"
-                    )
-                begin_day(state, meta.now_ms)
-                return follow(state, event, meta.now_ms)
-            if type(event) is VenueReport:
-                return apply_report(state, event, meta.now_ms)
-            if type(event) is Marks:
-                begin_day(state, meta.now_ms)
-                return [*_marks(state, event, meta.now_ms), *sweep(state, meta.now_ms)]
-            if type(event) is Clock:
-                begin_day(state, meta.now_ms)
-                return sweep(state, meta.now_ms)
-            if type(event) is AccountChanged:
-                return _account_changed(state, event, meta.now_ms)
-            if type(event) is SubscriptionChanged:
-                return _subscription_changed(state, event, meta.now_ms)
-            if type(event) is InstrumentChanged:
-                return _instrument_changed(state, event)
-            if type(event) is Command:
-                return _command(state, event, meta.now_ms)
-        raise BadRecord(f"the account role does not read {type(event).__name__}")
+            apply = _APPLY.get(type(event))
+            if apply is None:
+                raise BadRecord(f"the account role does not read {type(event).__name__}")
+            return apply(state, event, meta)
 
     def encode(self, state: State) -> bytes:
         """Return the state as bytes; equal states give equal bytes."""
@@ -86,7 +89,9 @@ class AccountProcessor:
         return decode(data)
 
 
-def _marks(state: State, event: Marks, now_ms: int) -> list[Out]:
+def _marks(state: State, event: Marks, meta: Meta) -> list[Out]:
+    now_ms = meta.now_ms
+    begin_day(state, now_ms)
     outs: list[Out] = []
     known = state.ledger.marks
     for mark in event.marks:
@@ -97,10 +102,40 @@ def _marks(state: State, event: Marks, now_ms: int) -> list[Out]:
         before = known.get(mark.instrument)
         if before is None or mark.now_ms >= before.now_ms:
             known[mark.instrument] = mark
-    return outs
+    return outs + sweep(state, meta.partition, now_ms)
 
 
-def _account_changed(state: State, event: AccountChanged, now_ms: int) -> list[Out]:
+def _clock(state: State, event: Clock, meta: Meta) -> list[Out]:
+    begin_day(state, meta.now_ms)
+    return sweep(state, meta.partition, meta.now_ms)
+
+
+def _leader_event(state: State, event: LeaderEvent, meta: Meta) -> list[Out]:
+    if not usable(event.price) or event.sequence < 1:
+        raise BadRecord(f"leader event {event.event_id}: bad price {event.price} or number {event.sequence}")
+    for number in (event.size, event.position, event.equity):
+        if number is not None and not usable_or_zero(abs(number)):
+            raise BadRecord(f"leader event {event.event_id}: size, position or equity {number} is out of range")
+    begin_day(state, meta.now_ms)
+    return follow(state, event, meta.partition, meta.now_ms)
+
+
+def _leader_state(state: State, event: LeaderStateChanged, meta: Meta) -> list[Out]:
+    if event.sequence < 1:
+        raise BadRecord(f"leader state {event.event_id}: bad number {event.sequence}")
+    return follow_state(state, event, meta.partition, meta.now_ms)
+
+
+def _report(state: State, event: VenueReport, meta: Meta) -> list[Out]:
+    return apply_report(state, event, meta.now_ms)
+
+
+def _group_changed(state: State, event: GroupChanged, meta: Meta) -> list[Out]:
+    return group_changed(state, event, meta.now_ms)
+
+
+def _account_changed(state: State, event: AccountChanged, meta: Meta) -> list[Out]:
+    now_ms = meta.now_ms
     try:
         params = parse_account_params(event.settings, f"account {event.account}: settings")
     except ParamsError as error:
@@ -133,29 +168,21 @@ def _account_changed(state: State, event: AccountChanged, now_ms: int) -> list[O
     return _stop_entries(account, "kill", "settings", now_ms) if params.kill_switch else []
 
 
-def _subscription_changed(state: State, event: SubscriptionChanged, now_ms: int) -> list[Out]:
-    try:
-        params = parse_subscription_params(event.settings, f"subscription {event.subscription}: settings")
-    except ParamsError as error:
-        raise BadRecord(str(error)) from error
-    known = state.ledger.subscriptions.get(event.subscription)
-    if known is not None and known.account != event.account:
-        raise BadRecord(
-            f"subscription {event.subscription} belongs to account {known.account}, not {event.account}: make another"
-        )
-    if not usable(event.ratio):
-        raise BadRecord(f"subscription {event.subscription}: ratio {event.ratio} is out of range")
-    subscription = Subscription(
-        event.subscription, event.account, event.leader, event.status, event.ratio, params.model_dump_json()
-    )
-    state.put_subscription(subscription)
+def _subscription_changed(state: State, event: SubscriptionChanged, meta: Meta) -> list[Out]:
+    subscription, anew = subscription_changed(state, event, meta.now_ms)
+    outs = telling.follower_state(state, subscription, meta.now_ms)
     account = state.ledger.accounts.get(event.account)
-    if account is None or event.status == "active":
-        return []
-    return _stop_entries(account, "paused", event.status, now_ms, event.subscription)
+    if account is not None and event.status != "active":
+        outs += _stop_entries(account, "paused", event.status, meta.now_ms, event.subscription)
+    if event.status == "stopped":
+        outs += close_all(state, subscription, f"stop-{meta.now_ms}", meta.now_ms)
+    outs += tell_worth(state, subscription, meta.now_ms)
+    if anew:
+        outs += copy_existing(state, subscription, meta.partition, meta.now_ms)
+    return outs
 
 
-def _instrument_changed(state: State, event: InstrumentChanged) -> list[Out]:
+def _instrument_changed(state: State, event: InstrumentChanged, meta: Meta) -> list[Out]:
     amounts = (event.tick, event.lot, event.min_size, event.contract_size)
     if not all(usable(amount) for amount in amounts) or not usable_or_zero(event.min_notional):
         raise BadRecord(
@@ -169,7 +196,27 @@ def _instrument_changed(state: State, event: InstrumentChanged) -> list[Out]:
     return []
 
 
-def _command(state: State, event: Command, now_ms: int) -> list[Out]:
+def _command(state: State, event: Command, meta: Meta) -> list[Out]:
+    if event.action in ("kill", "resume"):
+        return _kill(state, event, meta.now_ms)
+    if event.action == "resolve":
+        return resolve(state, event.account, event.subject, meta.now_ms)
+    subscription = state.ledger.subscriptions.get(event.subject)
+    if subscription is None or subscription.account != event.account:
+        raise BadRecord(f"{event.action}: account {event.account} has no subscription {event.subject!r}")
+    if event.action != "repair":
+        return answer(state, subscription, event.action == "copy_existing", meta.partition, meta.now_ms)
+    account = state.ledger.accounts.get(event.account)
+    outs: list[Out] = []
+    for key in sorted(account.holdings) if account is not None else ():
+        assert account is not None
+        holding = account.holdings[key]
+        if holding.subscription == event.subject:
+            outs += repair(state, account, subscription, holding, meta.partition, meta.now_ms)
+    return outs
+
+
+def _kill(state: State, event: Command, now_ms: int) -> list[Out]:
     reason = f"{event.command_id} {event.reason}".strip() if event.action == "kill" else None
     ledger = state.ledger
     if event.account == "*":
@@ -188,6 +235,47 @@ def _command(state: State, event: Command, now_ms: int) -> list[Out]:
     return [out for name in names for out in _stop_entries(ledger.accounts[name], "kill", event.command_id, now_ms)]
 
 
+def _control(state: State, event: ControlState, meta: Meta) -> list[Out]:
+    """A pause of a scope: no new entries; those in flight are cancelled."""
+    paused = state.ledger.paused
+    if not event.paused:
+        paused.pop(event.scope, None)
+        return []
+    paused[event.scope] = event.reason or "no reason given"
+    outs: list[Out] = []
+    kind, _, name = event.scope.partition(":")
+    for account_id in state.account_ids if kind != "account" else [name] * (name in state.ledger.accounts):
+        account = state.ledger.accounts[account_id]
+        for order_id in list(account.working):
+            order = account.orders[order_id]
+            meant = kind in ("*", "account") or name == (order.leader if kind == "leader" else order.subscription)
+            if order.leg is Leg.ENTRY and meant:
+                outs += ask_cancel(account, order, "paused", event.scope, meta.now_ms)
+    return outs
+
+
+def _venue_position(state: State, event: VenuePosition, meta: Meta) -> list[Out]:
+    return compare(state, event, meta.now_ms)
+
+
+def _transfer(state: State, event: Transfer, meta: Meta) -> list[Out]:
+    """Money in or out: the anchors of the limits move with it, so that it is neither profit nor loss."""
+    account = state.ledger.accounts.get(event.account)
+    if account is None:
+        raise BadRecord(f"transfer {event.transfer_id}: account {event.account} is not known")
+    if not event.amount.is_finite() or not usable(abs(event.amount)):
+        raise BadRecord(f"transfer {event.transfer_id}: {event.amount} is no amount")
+    if event.transfer_id in state.ledger.transfers:
+        return []
+    state.ledger.transfers.append(event.transfer_id)
+    del state.ledger.transfers[:-KEPT_TRANSFERS]
+    account.balance += event.amount
+    account.day_equity += event.amount
+    account.peak_equity += event.amount
+    state.report_later(account)
+    return [Out("orders", event.account, event)]  # a venue that keeps balances itself (paper) must know too
+
+
 def _stop_entries(account: Account, why: str, cause: str, now_ms: int, subscription: str | None = None) -> list[Out]:
     """Ask to cancel the account's entries in flight, or those of one subscription."""
     outs: list[Out] = []
@@ -196,3 +284,20 @@ def _stop_entries(account: Account, why: str, cause: str, now_ms: int, subscript
         if order.leg is Leg.ENTRY and subscription in (None, order.subscription):
             outs += ask_cancel(account, order, why, cause, now_ms)
     return outs
+
+
+_APPLY: dict[type, Callable[[State, Any, Meta], list[Out]]] = {
+    LeaderEvent: _leader_event,
+    LeaderStateChanged: _leader_state,
+    VenueReport: _report,
+    Marks: _marks,
+    Clock: _clock,
+    AccountChanged: _account_changed,
+    SubscriptionChanged: _subscription_changed,
+    GroupChanged: _group_changed,
+    InstrumentChanged: _instrument_changed,
+    ControlState: _control,
+    Command: _command,
+    Transfer: _transfer,
+    VenuePosition: _venue_position,
+}

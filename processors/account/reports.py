@@ -13,17 +13,32 @@ Entry point: `apply_report`.
 from decimal import Decimal
 
 from processors.account import telling
+from processors.account.copying import go_on
+from processors.account.leading import tell_trade
 from processors.account.ledger import book
 from processors.account.lifecycle import ENDED, ORDER, OrderEvent, PositionEvent, move
-from processors.account.money import ZERO, tidy, usable, usable_or_zero
-from processors.account.state import Account, Holding, State, Tracked, holding_key, holding_of, keep, trade_key
-from processors.account.trades import end_order, forget_bracket, move_position
+from processors.account.money import FINEST, ZERO, tidy, usable, usable_or_zero
+from processors.account.state import (
+    DAY_MS,
+    Account,
+    Holding,
+    State,
+    Tracked,
+    holding_key,
+    holding_of,
+    keep,
+    trade_key,
+    use_of,
+)
+from processors.account.trades import count_use, end_order, forget_bracket, move_position
 from processors.protocols import Out
 from schemas.codec import BadRecord
 from schemas.ids import derive_id
-from schemas.reasons import Leg, OrderState, ReportKind
+from schemas.reasons import Leg, OrderState, ReportKind, Side
 from schemas.status import Fill, VenueReport
 
+NOT_RESTING = "not_resting"
+"""Code of a report that new trigger prices found no leg to change (executors/partition.py)."""
 _LARGEST_FILL = Decimal("1e12")
 _LEGS = (Leg.STOP_LOSS, Leg.TAKE_PROFIT)
 _EVENT = {
@@ -48,6 +63,8 @@ def apply_report(state: State, report: VenueReport, now_ms: int) -> list[Out]:
         text = f"Report on order {report.order_id} of account {report.account}, which this partition does not have."
         return [telling.alert("", "report_of_unknown_account", "critical", text, now_ms)]
     outs: list[Out] = []
+    if report.kind is ReportKind.REJECTED and report.leg in _LEGS and report.code == NOT_RESTING:
+        return outs  # new trigger prices came after the leg had ended, which its own reports tell
     order = _order_of(state, account, report)
     if order is None and trade_key(report.instrument, report.trade_id) in account.past_trades:
         return outs
@@ -71,6 +88,9 @@ def apply_report(state: State, report: VenueReport, now_ms: int) -> list[Out]:
         outs += _move(state, account, order, report, now_ms)
     if order.state in ENDED and not order.over:
         outs += end_order(state, account, order, now_ms)
+    holding = account.holdings.get(holding_key(order.subscription, order.instrument))
+    if holding is not None and holding.waiting:
+        outs += go_on(state, account, holding, now_ms)
     return outs
 
 
@@ -111,6 +131,7 @@ def _order_of(state: State, account: Account, report: VenueReport) -> Tracked | 
             sequence=entry.sequence,
             event_ms=entry.event_ms,
             leader_price=entry.leader_price,
+            chain=entry.chain,
             entry_order_id=entry.order_id,
             limit_price=entry.stop_loss if report.order_id == entry.stop_loss_order_id else entry.take_profit,
         )
@@ -154,11 +175,23 @@ def _move(state: State, account: Account, order: Tracked, report: VenueReport, n
         return [_illegal(account, order, _EVENT[report.kind], now_ms)]
     if report.venue_order_id:
         order.venue_order_id = report.venue_order_id
+    if report.kind is ReportKind.SUBMITTED and not order.submitted_ms:
+        order.submitted_ms = report.venue_ms
+    if report.kind is ReportKind.ACCEPTED and not order.accepted_ms:
+        order.accepted_ms = report.venue_ms
     if order.leg in _LEGS and report.size > ZERO:
         order.size = report.size
+    moved = order.leg in _LEGS and report.trigger_price not in (None, order.limit_price)
+    if moved:
+        order.limit_price = report.trigger_price
+        entry = account.orders.get(order.entry_order_id)
+        if entry is not None and order.leg is Leg.STOP_LOSS:
+            entry.stop_loss = report.trigger_price
+        elif entry is not None:
+            entry.take_profit = report.trigger_price
     words = " ".join(part for part in (report.code, report.message) if part)
     order.words = words or order.words
-    if after == order.state:
+    if after == order.state and not moved:
         return []
     order.state = after
     return [telling.order_status(account, order, _tick(state, order), now_ms, words)]
@@ -180,9 +213,12 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
         order.state = after
     if report.venue_order_id:
         order.venue_order_id = report.venue_order_id
+    if late and order.leg is Leg.ENTRY and order.event_id and order.filled == ZERO:
+        count_use(state, order, now_ms, 1)
     order.trades.append(report.trade_id)
     order.filled += size
     order.cost += price * size
+    order.filled_ms = max(order.filled_ms, report.venue_ms)
     if order.leg in _LEGS:
         order.size = max(order.size, order.filled)
     holding = account.holdings[holding_key(order.subscription, order.instrument)]
@@ -192,6 +228,12 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     outs += complaint
     account.balance += realized
     account.realized += realized
+    subscription = state.ledger.subscriptions.get(order.subscription)
+    if subscription is not None:
+        use_of(subscription, now_ms // DAY_MS).profit += realized - (fee if fee_currency == account.currency else ZERO)
+    order.fees += fee
+    if order.leg in _LEGS:
+        _expect_less(holding, order, before, size)
     if order.leg is Leg.ENTRY:
         order.open_size += size
         if order.order_id not in holding.entries:  # filled after its end was told
@@ -199,15 +241,28 @@ def _fill(state: State, account: Account, order: Tracked, report: VenueReport, n
     elif entry is not None:
         entry.open_size -= size
         forget_bracket(holding, entry)
-    outs.append(_fill_told(account, order, report, fee, fee_currency, realized, now_ms))
+    outs += _fill_told(account, order, report, fee, fee_currency, realized, now_ms)
     outs.append(telling.order_status(account, order, _tick(state, order), now_ms))
     outs += _move_holding(account, holding, order, before, now_ms)
     outs.append(telling.position_changed(state, account, holding, now_ms))
+    outs += tell_trade(state, account, holding, order, report, now_ms)
     if late and after is not None:
         text = f"Order {order.order_id} ({order.leg} of {order.subscription}) filled {size} after its end was told"
         outs.append(telling.alert(account.account, "late_fill", "warning", text, now_ms))
     state.report_later(account)
     return outs
+
+
+def _expect_less(holding: Holding, leg: Tracked, before: Decimal, size: Decimal) -> None:
+    """What one's own stop-loss or take-profit closed is not expected any more; of a capped position, the same share."""
+    expected, held = abs(holding.expected), abs(before)
+    if holding.expected == ZERO or (holding.expected > ZERO) != (leg.side is Side.SELL):
+        return
+    left = expected - size
+    if held < expected:
+        left = (expected * (held - size) / held).quantize(FINEST) if held > size else ZERO
+    left = max(left, ZERO)
+    holding.expected = left if holding.expected > ZERO else -left
 
 
 def _completes(order: Tracked, entry: Tracked | None, size: Decimal) -> bool:
@@ -268,7 +323,7 @@ def _fill_told(
     fee_currency: str,
     realized: Decimal,
     now_ms: int,
-) -> Out:
+) -> list[Out]:
     assert report.price is not None
     fill = Fill(
         now_ms=now_ms,
@@ -292,7 +347,10 @@ def _fill_told(
         event_ms=order.event_ms,
         venue_ms=report.venue_ms,
     )
-    return Out("order-status", account.account, fill)
+    outs = [Out("order-status", account.account, fill)]
+    if order.leader:
+        outs.append(Out("copy-results", order.leader, fill))
+    return outs
 
 
 def _illegal(account: Account, order: Tracked, event: OrderEvent, now_ms: int) -> Out:

@@ -2,7 +2,7 @@
 
 1. A resting order stands in exactly one `Ladder`; only its top is looked at per tick.
 2. Ladders are lazy heaps: an order that left is skipped when it comes to the top, and a ladder with more dead entries
-   than live ones is rebuilt.
+   than live ones is rebuilt. An order that comes back under another price has another rank, so its old entry is dead.
 """
 
 import heapq
@@ -27,14 +27,14 @@ class Ladder:
         return len(self._live)
 
     def add(self, price: Decimal, order: VenueOrder) -> None:
-        """Add an order under its price; an order is added again only after `take_reached` gave it out."""
+        """Add an order under its price. Its rank stays while it stands here, and is a new one if it comes back."""
         self._live[order.client_order_id] = order
         heapq.heappush(self._heap, (-price if self._falling else price, order.rank, order.client_order_id))
 
     def remove(self, client_order_id: str) -> None:
         """Remove an order if it stands here."""
         if self._live.pop(client_order_id, None) is not None and len(self._heap) > 2 * len(self._live) + 64:
-            self._heap = [entry for entry in self._heap if entry[2] in self._live]
+            self._heap = [entry for entry in self._heap if self._is_live(entry)]
             heapq.heapify(self._heap)
 
     def take_reached(self, price: Decimal, strictly: bool = False) -> list[VenueOrder]:
@@ -42,10 +42,14 @@ class Ladder:
         limit = -price if self._falling else price
         heap, taken = self._heap, []
         while heap and (heap[0][0] < limit or (heap[0][0] == limit and not strictly)):
-            order = self._live.pop(heapq.heappop(heap)[2], None)
-            if order is not None:
-                taken.append(order)
+            entry = heapq.heappop(heap)
+            if self._is_live(entry):
+                taken.append(self._live.pop(entry[2]))
         return taken
+
+    def _is_live(self, entry: tuple[Decimal, int, str]) -> bool:
+        order = self._live.get(entry[2])
+        return order is not None and order.rank == entry[1]
 
 
 class Book:

@@ -1,8 +1,8 @@
 """The matching core of the paper venue and of backtests: orders + market data -> fills. Pure.
 
 Entry points: `MatchingCore(params)`; `.submit(order, sent_ms)`, `.cancel(client_order_id, sent_ms)`,
-`.apply(lane, message)`, `.drain() -> Changes`, `.snapshot()`, `MatchingCore.restore(params, snapshot)`, `encode`,
-`decode`.
+`.change_protection(entry, stop_loss, take_profit, sent_ms)`, `.apply(lane, message)`, `.drain() -> Changes`,
+`.snapshot()`, `MatchingCore.restore(params, snapshot)`, `encode`, `decode`.
 
 1. Time is market time: the largest `now_ms` of a lane (one ordered stream of market data). An order or a cancel acts
    on the first event of its instrument's lane at or after its arrival, and arrival lies above the lane's time when it
@@ -13,6 +13,8 @@ Entry points: `MatchingCore(params)`; `.submit(order, sent_ms)`, `.cancel(client
 5. When a leg fires, its sibling and the unfilled rest of its entry are cancelled in the same step.
 6. What no market says (a time a day ahead, a price ten times the last one, a crossed quote) changes nothing until the
    records after it agree: the strategy role parks such records, and a venue must not fill at them either.
+7. New trigger prices act when they arrive: on the legs that rest then, or, while the entry has not filled, on the
+   bracket that it will bring. A moved leg loses its time priority; one that has fired does its work at the old price.
 """
 
 import heapq
@@ -21,9 +23,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from processors.market_time import AHEAD_MS, CONFIRMATIONS, admits
-from processors.matching import pricing
+from processors.market_time import AHEAD_MS, admits
+from processors.matching import pricing, protection
+from processors.matching.believable import near
 from processors.matching.book import Book
+from processors.matching.funds import Funds
 from processors.matching.params import MatchingParams
 from processors.matching.positions import ZERO, Positions
 from processors.matching.types import (
@@ -34,14 +38,15 @@ from processors.matching.types import (
     Lot,
     Snapshot,
     Touch,
+    TriggerChange,
     VenueEvent,
     VenueOrder,
 )
 from schemas.market import Bar, Clock, FeedGap, Quote, Trade
 from schemas.reasons import ReportKind, Side
 
-RATIO = 10
-"""A price this many times above or below the last one is not believed, until others agree with it."""
+_ORDER, _CANCEL, _CHANGE = range(3)
+"""What arrives: the last part of an arrival."""
 _ENDS = {"reject": ReportKind.REJECTED, "cancel": ReportKind.CANCELLED, "expire": ReportKind.EXPIRED}
 
 
@@ -51,6 +56,7 @@ class Changes(NamedTuple):
     events: list[VenueEvent]
     orders: list[VenueOrder]
     groups: list[Group]
+    balances: dict[str, Decimal]
 
 
 class _Lane:
@@ -62,8 +68,8 @@ class _Lane:
         self.time_ms = 0
         self.ahead: list[int] = []
         self.books: dict[str, Book] = {}
-        # (arrival, rank, client order id, True for a cancel)
-        self.arrivals: list[tuple[int, int, str, bool]] = []
+        # (arrival, rank, client order id, _ORDER | _CANCEL | _CHANGE)
+        self.arrivals: list[tuple[int, int, str, int]] = []
 
 
 class MatchingCore:
@@ -73,11 +79,12 @@ class MatchingCore:
         self.params = params
         self.orders: dict[str, VenueOrder] = {}  # live ones only
         self.positions = Positions()
+        self.funds = Funds()
         self.lanes: dict[int, _Lane] = {}
         self.number = 0
         self.rank = 0
         self._books: dict[str, Book] = {}
-        self._unplaced: dict[str, list[tuple[int, int, str, bool]]] = {}  # by instrument that no lane has shown yet
+        self._unplaced: dict[str, list[tuple[int, int, str, int]]] = {}  # by instrument that no lane has shown yet
         self._legs_of: dict[str, list[VenueOrder]] = {}  # by entry
         self._events: list[VenueEvent] = []
         self._dirty_orders: dict[str, VenueOrder] = {}
@@ -102,8 +109,9 @@ class MatchingCore:
         order.arrives_ms = self._arrival(order.instrument, sent_ms + delay)
         order.rank = self._next_rank()
         self.orders[order.client_order_id] = order
+        self.funds.came(order)
         self._dirty_orders[order.client_order_id] = order
-        self._send(order, order.arrives_ms, cancel=False)
+        self._send(order, order.arrives_ms, _ORDER)
 
     def cancel(self, client_order_id: str, sent_ms: int) -> bool:
         """Take a cancel on its way; False if nothing rests under that id, or it is a leg that has fired."""
@@ -115,8 +123,39 @@ class MatchingCore:
             # A cancel never overtakes its order.
             order.cancel_arrives_ms = max(order.arrives_ms, self._arrival(order.instrument, sent_ms + delay))
             self._dirty_orders[client_order_id] = order
-            self._send(order, order.cancel_arrives_ms, cancel=True)
+            self._send(order, order.cancel_arrives_ms, _CANCEL)
         return True
+
+    def change_protection(
+        self, entry: str, stop_loss: Decimal | None, take_profit: Decimal | None, sent_ms: int
+    ) -> bool:
+        """Take new trigger prices for an entry's bracket on their way (None leaves that leg as it is).
+
+        Returns False if there is no leg left to change; asking again for what is asked for already changes nothing.
+        """
+        order = self.orders.get(entry)
+        prices = {"stop_loss": stop_loss, "take_profit": take_profit}
+        targets = [leg for leg in self._legs(entry) if leg.state == "resting" and prices[leg.kind] is not None]
+        if order is not None and order.fills == 0 and order.bracket is not None:
+            targets = [order]
+        delay = pricing.delay_ms(self.params.cancel_latency, self.params.seed, "change", entry)
+        for target in targets:
+            # Changes arrive in the order in which they were sent.
+            before = target.changes[-1].arrives_ms if target.changes else target.arrives_ms
+            at_ms = max(before, self._arrival(target.instrument, sent_ms + delay))
+            change = TriggerChange(at_ms, self._next_rank(), stop_loss, take_profit)
+            if not protection.changes_nothing(target, change):
+                target.changes.append(change)
+                self._dirty_orders[target.client_order_id] = target
+                self._send(target, at_ms, _CHANGE, change.rank)
+        return bool(targets)
+
+    def touch_price(self, instrument: str, side: Side) -> Decimal | None:
+        """Return what an order on `side` would pay now; None: no market is known."""
+        book = self._books.get(instrument)
+        if book is None:
+            return None
+        return (book.touch.ask if side is Side.BUY else book.touch.bid) or book.touch.reference
 
     def lane_time_ms(self, instrument: str) -> int:
         """Return market time of the instrument's lane; 0 if no lane has shown it."""
@@ -126,8 +165,8 @@ class MatchingCore:
     def _arrival(self, instrument: str, at_ms: int) -> int:
         return max(at_ms, self.lane_time_ms(instrument) + 1)
 
-    def _send(self, order: VenueOrder, at_ms: int, cancel: bool) -> None:
-        entry = (at_ms, order.rank, order.client_order_id, cancel)
+    def _send(self, order: VenueOrder, at_ms: int, what: int, rank: int = 0) -> None:
+        entry = (at_ms, rank or order.rank, order.client_order_id, what)
         book = self._books.get(order.instrument)
         if book is None:
             self._unplaced.setdefault(order.instrument, []).append(entry)
@@ -195,7 +234,7 @@ class MatchingCore:
         else:
             return True
         book = self._books.get(message.instrument)
-        return ts <= time_ms + AHEAD_MS and (book is None or _near(book.touch, prices))
+        return ts <= time_ms + AHEAD_MS and (book is None or near(book.touch, prices))
 
     def _book(self, lane_id: int, lane: _Lane, instrument: str) -> Book:
         book = self._books.get(instrument)
@@ -282,11 +321,13 @@ class MatchingCore:
     def _arrive(self, lane: _Lane) -> None:
         arrivals, now = lane.arrivals, lane.time_ms
         while arrivals and arrivals[0][0] <= now:
-            _, _, client_order_id, is_cancel = heapq.heappop(arrivals)
+            _, _, client_order_id, what = heapq.heappop(arrivals)
             order = self.orders.get(client_order_id)
             if order is None:
                 continue
-            if is_cancel:
+            if what == _CHANGE:
+                self._changed(self._books[order.instrument], order, now)
+            elif what == _CANCEL:
                 if order.state != "taking" or order.trigger is None:  # a fired leg does its work
                     self._end(order, "cancel", now, "requested")
             elif order.state == "pending":
@@ -311,6 +352,21 @@ class MatchingCore:
             self._move(order, "rest")
             self._tell(order, ReportKind.ACCEPTED, now, order.size)
             book.rest(order)
+
+    def _changed(self, book: Book, order: VenueOrder, now: int) -> None:
+        """A change of trigger prices has arrived at a leg, or at an entry whose legs do not rest yet."""
+        change = order.changes.pop(0)
+        self._dirty_orders[order.client_order_id] = order
+        if order.bracket is not None:
+            order.bracket = protection.changed(order.bracket, change)
+            return
+        price = protection.price_for(order, change)
+        if order.state != "resting" or price is None:
+            return
+        book.drop(order)
+        order.trigger_price, order.rank = price, self._next_rank()
+        book.rest(order)
+        self._tell(order, ReportKind.ACCEPTED, now, order.size)
 
     # ---- fills
 
@@ -404,7 +460,9 @@ class MatchingCore:
     def _fill(self, order: VenueOrder, price: Decimal, size: Decimal, now: int, taker: bool) -> None:
         order.filled += size
         order.fills += 1
-        group, lots = self.positions.book(order, size)
+        group, lots, realized = self.positions.book(order, size, price)
+        fee = price * size * (self.params.taker_fee if taker else self.params.maker_fee)
+        self.funds.filled(group, realized, fee)
         self._dirty_groups[Positions.key(order)] = group
         final = order.filled == order.size or (order.reduce_only and self.positions.closable(order) == 0)
         self.number += 1
@@ -419,7 +477,7 @@ class MatchingCore:
                 venue_order_id=pricing.venue_order_id(order.client_order_id),
                 trade_id=pricing.trade_id(order.client_order_id, order.fills),
                 price=price,
-                fee=price * size * (self.params.taker_fee if taker else self.params.maker_fee),
+                fee=fee,
                 fee_currency=pricing.fee_currency(order.instrument),
                 liquidity="taker" if taker else "maker",
                 trigger_price=order.trigger_price,
@@ -430,6 +488,7 @@ class MatchingCore:
             self._books[order.instrument].drop(order)
             self._move(order, "fill")
             del self.orders[order.client_order_id]
+            self.funds.went(order)
         for lot in lots:
             self._protect(order, lot, now)
 
@@ -451,31 +510,13 @@ class MatchingCore:
                 self._tell(leg, ReportKind.ACCEPTED, now, leg.size)
 
     def _rest_legs(self, entry: VenueOrder, size: Decimal, now: int) -> None:
-        assert entry.bracket is not None
-        bracket = entry.bracket
-        for kind, client_order_id, price in (
-            ("stop_loss", bracket.stop_loss_client_id, bracket.stop_loss),
-            ("take_profit", bracket.take_profit_client_id, bracket.take_profit),
-        ):
-            leg = VenueOrder(
-                client_order_id=client_order_id,
-                account=entry.account,
-                group=entry.group,
-                instrument=entry.instrument,
-                side=entry.side.opposite,
-                kind="stop_loss" if kind == "stop_loss" else "take_profit",
-                size=size,
-                trigger_price=price,
-                trigger=bracket.trigger,
-                reduce_only=True,
-                entry=entry.client_order_id,
-                state="resting",
-                arrives_ms=now,
-                rank=self._next_rank(),
-            )
-            self.orders[client_order_id] = leg
+        for leg in protection.legs(entry, size, now):
+            leg.rank = self._next_rank()
+            self.orders[leg.client_order_id] = leg
             self._legs_of.setdefault(entry.client_order_id, []).append(leg)
             self._books[entry.instrument].rest(leg)
+            for change in leg.changes:
+                self._send(leg, change.arrives_ms, _CHANGE, change.rank)
             self._tell(leg, ReportKind.ACCEPTED, now, size)
 
     def _legs(self, entry: str) -> list[VenueOrder]:
@@ -512,6 +553,7 @@ class MatchingCore:
             book.drop(order)
         self._move(order, event)
         del self.orders[order.client_order_id]
+        self.funds.went(order)
         self.number += 1
         self._events.append(
             VenueEvent(
@@ -533,7 +575,8 @@ class MatchingCore:
 
     def drain(self) -> Changes:
         """Return what changed since the last drain and start anew."""
-        changes = Changes(self._events, list(self._dirty_orders.values()), list(self._dirty_groups.values()))
+        groups = list(self._dirty_groups.values())
+        changes = Changes(self._events, list(self._dirty_orders.values()), groups, self.funds.drain())
         self._events, self._dirty_orders, self._dirty_groups = [], {}, {}
         return changes
 
@@ -555,6 +598,7 @@ class MatchingCore:
             lanes=[self.lane_state(lane) for lane in sorted(self.lanes)],
             number=self.number,
             rank=self.rank,
+            balances=dict(sorted(self.funds.balances.items())),
         )
 
     @classmethod
@@ -569,39 +613,24 @@ class MatchingCore:
                 core._books[touch.instrument] = lane.books[touch.instrument] = Book(state.lane, touch)
         for group in snapshot.groups:
             core.positions.groups[(group.account, group.group, group.instrument)] = group
+            core.funds.load(group)
+        core.funds.balances = dict(snapshot.balances)
         for order in sorted(snapshot.orders, key=lambda order: order.rank):
             core.orders[order.client_order_id] = order
+            core.funds.came(order)
             if order.entry:
                 core._legs_of.setdefault(order.entry, []).append(order)
             if order.cancel_arrives_ms is not None:
-                core._send(order, order.cancel_arrives_ms, cancel=True)
+                core._send(order, order.cancel_arrives_ms, _CANCEL)
+            for change in order.changes:
+                core._send(order, change.arrives_ms, _CHANGE, change.rank)
             if order.state == "pending":
-                core._send(order, order.arrives_ms, cancel=False)
+                core._send(order, order.arrives_ms, _ORDER)
             elif order.state == "resting":
                 core._books[order.instrument].rest(order)
             else:
                 core._books[order.instrument].taking[order.client_order_id] = order
         return core
-
-
-def _near(touch: Touch, prices: tuple[Decimal, ...]) -> bool:
-    """Whether prices lie in [1/10, 10] of the last ones, or `CONFIRMATIONS` before them agreed on a new level.
-
-    The rule of the strategy role (processors/strategy/checks.py), which parks what is refused.
-    """
-    last = touch.reference
-    if last is None or all(last <= price * RATIO and price <= last * RATIO for price in prices):
-        touch.reference = prices[0]
-        touch.refused, touch.refusals = None, 0
-        return True
-    before = touch.refused
-    agrees = before is not None and all(before <= price * RATIO and price <= before * RATIO for price in prices)
-    if agrees and touch.refusals >= CONFIRMATIONS:
-        touch.reference = prices[0]
-        touch.refused, touch.refusals = None, 0
-        return True
-    touch.refused, touch.refusals = prices[0], touch.refusals + 1 if agrees else 1
-    return False
 
 
 def encode(core: MatchingCore) -> bytes:

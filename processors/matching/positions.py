@@ -1,8 +1,8 @@
 """Positions by (account, group, instrument) and how fills change their lots. Pure.
 
 1. All lots of a group are on one side, and their open sizes sum to the size of the position.
-2. A leg closes its own entry's lot; any other fill closes opposing lots oldest first, and what is left of it opens a
-   lot of its own.
+2. A leg closes its own entry's lot; any other fill closes opposing lots, that of the entry it `closes` before the
+   others and those oldest first, and what is left of it opens a lot of its own.
 """
 
 from decimal import Decimal
@@ -41,38 +41,43 @@ class Positions:
             return ZERO
         return abs(group.position)
 
-    def book(self, order: VenueOrder, size: Decimal) -> tuple[Group, list[Lot]]:
-        """Book a fill of `size`; return the group and the lots whose open size changed (zero: closed)."""
+    def book(self, order: VenueOrder, size: Decimal, price: Decimal) -> tuple[Group, list[Lot], Decimal]:
+        """Book a fill; return the group, the lots whose open size changed (zero: closed), and what it realised."""
         key = self.key(order)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(account=key[0], group=key[1], instrument=key[2])
         group.position += size if order.side is Side.BUY else -size
         changed: list[Lot] = []
-        rest = size
-        for lot in list(group.lots):
+        rest, realized = size, ZERO
+        for lot in sorted(group.lots, key=lambda lot: lot.entry != order.closes):
             if rest == 0:
                 break
             if lot.side is order.side or (order.entry and lot.entry != order.entry):
                 continue
             closed = min(lot.open, rest)
+            cost = lot.cost if closed == lot.open else lot.cost * closed / lot.open
+            if lot.cost != 0:  # else it was opened before costs were kept
+                realized += (closed * price - cost) if lot.side is Side.BUY else (cost - closed * price)
+            lot.cost -= cost
             lot.open -= closed
             rest -= closed
             changed.append(lot)
             if lot.open == 0:
                 group.lots.remove(lot)
         if rest > 0:
-            changed.append(self._opened(group, order, rest))
+            changed.append(self._opened(group, order, rest, price))
         if group.position == 0 and not group.lots:
             del self.groups[key]
-        return group, changed
+        return group, changed, realized
 
     @staticmethod
-    def _opened(group: Group, order: VenueOrder, size: Decimal) -> Lot:
+    def _opened(group: Group, order: VenueOrder, size: Decimal, price: Decimal) -> Lot:
         for lot in group.lots:
             if lot.entry == order.client_order_id:
                 lot.open += size
+                lot.cost += size * price
                 return lot
-        lot = Lot(entry=order.client_order_id, side=order.side, open=size)
+        lot = Lot(order.client_order_id, order.side, size, size * price, order.leverage)
         group.lots.append(lot)
         return lot

@@ -25,6 +25,15 @@ MOVES: Final[dict[str, dict[str, State]]] = {
 TERMINAL: Final = frozenset(state for state, moves in MOVES.items() if not moves)
 
 
+class TriggerChange(msgspec.Struct, frozen=True):
+    """New trigger prices on their way to a leg, or to an entry whose legs do not rest yet; None leaves one as it is."""
+
+    arrives_ms: int
+    rank: int
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
 class Bracket(msgspec.Struct, frozen=True, kw_only=True):
     """Reduce-only legs that rest as soon as their entry fills; one cancels the other."""
 
@@ -40,7 +49,9 @@ class VenueOrder(msgspec.Struct, kw_only=True):
 
     `group` bounds reduce-only orders: they never close more than their group's own position (the group is the
     subscription). `expires_ms`: a market order that is not filled at this market time loses its rest. `entry` names
-    the entry of a bracket leg. `rank` gives time priority.
+    the entry of a bracket leg; `closes` the entry whose lot an order closes before all others. `changes` are new
+    trigger prices on their way. `hold` is the margin and fee per unit that an entry sets aside until it fills. `rank`
+    gives time priority.
     """
 
     client_order_id: str
@@ -57,6 +68,10 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     expires_ms: int | None = None
     bracket: Bracket | None = None
     entry: str = ""
+    closes: str = ""
+    leverage: int = 1
+    hold: Decimal = Decimal(0)
+    changes: list[TriggerChange] = []
     state: State = "pending"
     arrives_ms: int = 0
     cancel_arrives_ms: int | None = None
@@ -90,11 +105,13 @@ class VenueEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Lot(msgspec.Struct):
-    """What is still open of one entry; `side` is the entry's."""
+    """What is still open of one entry, and at what cost; `side` is the entry's."""
 
     entry: str
     side: Side
     open: Decimal
+    cost: Decimal = Decimal(0)
+    leverage: int = 1
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -146,3 +163,4 @@ class Snapshot(msgspec.Struct, kw_only=True):
     lanes: list[Lane]
     number: int = 0
     rank: int = 0
+    balances: dict[str, Decimal] = {}

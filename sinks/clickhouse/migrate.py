@@ -27,10 +27,13 @@ CREATE TABLE IF NOT EXISTS {database}.schema_migrations
 (number UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = ReplacingMergeTree ORDER BY number
 """
-# Cancels are kept as long as the orders they belong to.
+# Cancels are kept as long as the orders they belong to, and the two sides of the outcome ledger as long as each other.
 _RETENTION_OF: Final = {
     **{table.storage: table.name for table in TABLES.values()},
     "cancels_rows": "orders",
+    "protection_changes_rows": "orders",
+    "transfers_rows": "orders",
+    "leader_events_rows": "outcomes",
     LATENCY: "pipeline_latency",
 }
 

@@ -14,6 +14,8 @@ SERVER_SCHEMES = ("http", "https", "clickhouse", "clickhouses")
 class Retention(BaseModel):
     """Days that rows are kept, by table, counted from the wall time at which Kafka took the record.
 
+    What goes with another table is kept as long: cancels, protection_changes and transfers as orders, leader_events as
+    outcomes.
     At most 10,000: ClickHouse's TTL counts in 32-bit seconds, and a date past 2106 would wrap and drop rows at once.
     """
 
@@ -27,6 +29,10 @@ class Retention(BaseModel):
     positions: int = Field(default=365, ge=1, le=10_000)
     accounts: int = Field(default=365, ge=1, le=10_000)
     outcomes: int = Field(default=3_650, ge=1, le=10_000)
+    trade_errors: int = Field(default=3_650, ge=1, le=10_000)
+    followers: int = Field(default=3_650, ge=1, le=10_000)
+    drift: int = Field(default=365, ge=1, le=10_000)
+    statistics: int = Field(default=365, ge=1, le=10_000)
     alerts: int = Field(default=90, ge=1, le=10_000)
     parked: int = Field(default=90, ge=1, le=10_000)
     pipeline_latency: int = Field(default=14, ge=1, le=10_000)

@@ -26,7 +26,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.base import Message
 from schemas.codec import MESSAGES, VERSIONS, BadRecord, decoder_for, encode
 from sinks.clickhouse.tables import LATENCY, TABLES, TOPICS, Table
 
@@ -77,7 +76,7 @@ def _lean_type(kind: Any) -> Any:
         return str
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return Literal[tuple(member.value for member in kind)]
-    if isinstance(kind, type) and issubclass(kind, Message):
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return lean(kind)
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -86,16 +85,18 @@ def _lean_type(kind: Any) -> Any:
 
 
 @functools.cache
-def lean(cls: type[Message]) -> type[msgspec.Struct]:
-    """Return the lean struct of a message class."""
+def lean(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return the lean struct of a message class, or of a part of one (which has no tag)."""
+    tag = cls.__struct_config__.tag
     hints = typing.get_type_hints(cls)
     fields: list[Any] = []
     for field in msgspec.structs.fields(cls):
         kind = _lean_type(hints[field.name])
         if field.name == "v":
-            kind = Literal[tuple(range(1, VERSIONS.get(str(cls.__struct_config__.tag), 1) + 1))]
+            kind = Literal[tuple(range(1, VERSIONS.get(str(tag), 1) + 1))]
         if field.default is not msgspec.NODEFAULT:
-            fields.append((field.name, kind, field.default))
+            default = str(field.default) if isinstance(field.default, Decimal) else field.default
+            fields.append((field.name, kind, default))
         elif field.default_factory is not msgspec.NODEFAULT:
             fields.append((field.name, kind, msgspec.field(default_factory=field.default_factory)))
         else:
@@ -103,8 +104,8 @@ def lean(cls: type[Message]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         f"Lean{cls.__name__}",
         fields,
-        tag=cls.__struct_config__.tag,
-        tag_field="type",
+        tag=tag,
+        tag_field=None if tag is None else "type",
         forbid_unknown_fields=True,
         kw_only=True,
         frozen=True,
@@ -154,7 +155,7 @@ def _text(texts: list[str | None]) -> pa.Array:
     return array.fill_null("") if array.null_count else array
 
 
-def _times(values: list[int]) -> pa.Array:
+def _times(values: Sequence[int | None]) -> pa.Array:
     return pa.array(values, INTEGER).view(TIME)
 
 
@@ -172,6 +173,10 @@ def _lists(values: list[Sequence[str]]) -> pa.Array:
     return pa.ListArray.from_arrays(_offsets(values), pa.array(itertools.chain.from_iterable(values), TEXT))
 
 
+def _json(values: list[dict[str, Any]]) -> pa.Array:
+    return pa.array([msgspec.json.encode(value, order="deterministic").decode() for value in values], TEXT)
+
+
 _COLUMN_KINDS: Final[tuple[tuple[str, pa.DataType, Callable[[list[Any]], pa.Array]], ...]] = (
     ("names", TEXT, _text),
     ("texts", TEXT, _text),
@@ -183,6 +188,7 @@ _COLUMN_KINDS: Final[tuple[tuple[str, pa.DataType, Callable[[list[Any]], pa.Arra
     ("number_maps", pa.map_(TEXT, pa.float64()), lambda values: _maps(values, pa.float64())),
     ("text_maps", pa.map_(TEXT, TEXT), lambda values: _maps(values, TEXT)),
     ("lists", pa.list_(TEXT), _lists),
+    ("json", TEXT, _json),
 )
 _PLACE: Final = (("kafka_partition", pa.uint16()), ("kafka_offset", INTEGER), ("recorded_at", TIME))
 _STAMP: Final = (("writer", TEXT), ("stamp", INTEGER), ("stamp_index", INTEGER))

@@ -15,13 +15,14 @@ class Table(NamedTuple):
     """Columns of one message type. A column is a field of the same name, unless given as (column, field).
 
     names: few different values. texts: many. money: Decimal. times: (column, field), milliseconds since the epoch.
-    maps: (field, kind of the values). lists: of names. stamped: the row also carries its writer's stamp.
+    maps: (field, kind of the values). lists: of names. json: what nests, as JSON text with sorted keys.
+    stamped: the row also carries its writer's stamp.
     """
 
     name: str
     names: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
-    money: tuple[str, ...] = ()
+    money: tuple[str | tuple[str, str], ...] = ()
     times: tuple[tuple[str, str], ...] = ()
     integers: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Table(NamedTuple):
     number_maps: tuple[str, ...] = ()
     text_maps: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    json: tuple[str, ...] = ()
     stamped: bool = False
 
     @property
@@ -74,6 +76,7 @@ TABLES: Final[dict[str, Table]] = {
             "leg",
             "side",
             "kind",
+            "margin_mode",
             "protection.trigger",
         ),
         texts=(
@@ -102,6 +105,21 @@ TABLES: Final[dict[str, Table]] = {
         texts=("order_id", "cause"),
         times=(LOG_TIME,),
         stamped=True,
+    ),
+    "change_protection": Table(
+        "protection_changes",
+        names=("account", "venue", "instrument"),
+        texts=("order_id", "cause"),
+        money=("stop_loss", "take_profit"),
+        times=(LOG_TIME,),
+        stamped=True,
+    ),
+    "transfer": Table(
+        "transfers",
+        names=("account",),
+        texts=("transfer_id",),
+        money=("amount",),
+        times=(LOG_TIME,),
     ),
     "order_status": Table(
         "order_status",
@@ -155,10 +173,91 @@ TABLES: Final[dict[str, Table]] = {
     "outcome": Table(
         "outcomes",
         names=("leader", "account", "subscription", "instrument", "state", "reason"),
-        texts=("outcome_id", "event_id", "order_id", "message"),
-        times=(LOG_TIME,),
+        texts=("outcome_id", "event_id", "order_id", "message", "error_id"),
+        money=(
+            ("cost_leader_price", "cost.leader_price"),
+            ("cost_decided_price", "cost.decided_price"),
+            ("cost_fill_price", "cost.fill_price"),
+            ("cost_size", "cost.size"),
+            ("cost_drift_bps", "cost.drift_bps"),
+            ("cost_slippage_bps", "cost.slippage_bps"),
+            ("cost_total_bps", "cost.total_bps"),
+            ("cost_fee_bps", "cost.fee_bps"),
+        ),
+        times=(
+            LOG_TIME,
+            ("cost_event_at", "cost.event_ms"),
+            ("cost_detected_at", "cost.detected_ms"),
+            ("cost_decided_at", "cost.decided_ms"),
+            ("cost_submitted_at", "cost.submitted_ms"),
+            ("cost_accepted_at", "cost.accepted_ms"),
+            ("cost_filled_at", "cost.filled_ms"),
+        ),
         integers=("sequence",),
         text_maps=("numbers",),
+    ),
+    "fan_out": Table(
+        "leader_events",
+        names=("leader", "action", "instrument", "side", "blocked"),
+        texts=("event_id", "cause"),
+        money=("price", "size", "position"),
+        times=(("event_at", "event_ms"), ("detected_at", "detected_ms"), LOG_TIME),
+        integers=("sequence", "partition", "active"),
+    ),
+    "trade_error": Table(
+        "trade_errors",
+        names=("account", "subscription", "leader", "instrument", "state", "kind"),
+        texts=("error_id", "order_id", "event_id", "cause", "message"),
+        times=(LOG_TIME,),
+        integers=("open_errors",),
+        text_maps=("numbers",),
+        stamped=True,
+    ),
+    "follower_state": Table(
+        "followers",
+        names=("account", "subscription", "leader", "status", "group", "existing"),
+        times=(LOG_TIME,),
+        flags=("halted",),
+        text_maps=("origins",),
+        json=("settings",),
+        stamped=True,
+    ),
+    "drift": Table(
+        "drift",
+        names=("account", "subscription", "leader", "instrument", "policy"),
+        money=("expected", "actual", "drift"),
+        times=(LOG_TIME,),
+        stamped=True,
+    ),
+    "statistics": Table(
+        "statistics",
+        names=("kind", "leader", "subscription", "account"),
+        texts=("subject",),
+        money=(
+            "gross_profit",
+            "gross_loss",
+            "fees",
+            "realized_pnl",
+            "capital",
+            "max_drawdown",
+            "aum",
+            "copiers_realized_pnl",
+            "copiers_fees",
+        ),
+        times=(LOG_TIME,),
+        integers=("trades", "wins", "followers", "rank", "copied", "reduced", "skipped", "failed", "measured"),
+        floats=(
+            "total_return",
+            "win_rate",
+            "profit_factor",
+            "sharpe",
+            "sortino",
+            "max_drawdown_fraction",
+            "success_rate",
+            "delay_ms",
+            "cost_bps",
+        ),
+        stamped=True,
     ),
     "alert": Table(
         "alerts",
@@ -183,9 +282,10 @@ POSITIONS: Final = "sink_positions"
 TOPICS: Final[dict[str, tuple[str, ...]]] = {
     "bars": ("bar",),
     "signals": ("signal",),
-    "orders": ("order", "cancel_order"),
+    "orders": ("order", "cancel_order", "change_protection", "transfer"),
     "order-status": ("order_status", "fill", "position", "account_state"),
-    "outcomes": ("outcome",),
+    "outcomes": ("outcome", "fan_out", "trade_error", "follower_state", "drift"),
+    "statistics": ("statistics",),
     "alerts": ("alert",),
     "parked": ("parked",),
 }

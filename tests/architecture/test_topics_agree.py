@@ -8,7 +8,7 @@ import pytest
 from streams.topics_admin import load_catalogue
 
 ROOT = Path(__file__).parents[2]
-ROLES = ["strategy", "leader", "account"]
+ROLES = ["strategy", "leader", "account", "statistics"]
 
 
 def topics_written(role: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,24 @@ def test_scale_runs() -> None:
     assert set(found["ns_per_tick"]) == {"10", "1000", "10000"}
 
 
+def test_fan_out_counts_every_order_and_survives_a_kill() -> None:
+    found = child.run_json("bench.fan_out", ["--sizes=40", "--runs=3", "--large=50", "--patience=0", "--json"], 240)
+    (row,) = found["sizes"]
+    assert row["followers"] == 40
+    assert len(row["all_ms"]) == row["runs"] == 3
+    assert 0 < row["min"] <= row["p50"] <= row["p99"] <= row["max"]
+    large = found["large"]
+    assert large["fan_out"]["followers"] == 5
+    assert large["snapshot_bytes"] > 0
+    assert large["killed_s"] > 0
+    assert "50 subscriptions of ten leaders" in render.page({"fan_out": found}, {"cores": "2"}, "today", "make bench")
+
+
+def test_a_missed_fan_out_goal_is_told() -> None:
+    row = {"followers": 1_000, "p50": 90.0, "p99": 101.0}
+    assert [goal[3] for goal in render.goals_of({"fan_out": {"sizes": [row]}})] == [True, False]
+
+
 @pytest.mark.parametrize(("which", "count"), [("indicators", 8_000), ("clickhouse", 1_000)])
 def test_adapted_benches_run(which: str, count: int) -> None:
     found = child.run_json("bench.adapted", [which, f"--count={count}", "--rounds=1", "--json"], 180)
@@ -99,6 +118,30 @@ def test_a_missed_goal_and_a_failed_bench_stand_on_the_page() -> None:
     assert "Failed: no broker" in text
 
 
+def test_a_section_is_put_into_a_page_and_counted_with_its_goals() -> None:
+    def latency(p50: float) -> dict[str, Any]:
+        row = {"rate": 10_000, "sent_rate": 9_999.0, "signals": 5, "p50": p50, "p99": 9.0, "max": 11.0}
+        return {"goal_ms": {"p50": 3.0, "p99": 10.0}, "ours": row}
+
+    scale = {
+        "memory": {"instruments": 500, "empty_mb": 80.0, "full_mb": 150.0},
+        "ns_per_tick": {"10": 500.0},
+        "ratio": 1.2,
+    }
+    before = render.page({"latency": latency(5.0)}, {"cores": "2"}, "today", "make bench")
+    assert "1 of 2 met" in before
+    mended = render.updated(before, {"latency": latency(2.0)}, "Again.")
+    assert "2 of 2 met" in mended
+    assert "Short of" not in mended
+    assert "9,999" in mended and "Again." in mended
+    both = render.updated(before, {"scale": scale}, "Later.")
+    assert "3 of 4 met" in both
+    assert (
+        both.index("## Goals") < both.index("## Latency") < both.index("## Scale") < both.index("## How to read this")
+    )
+    assert render.updated(both, {"scale": scale}, "Later.") == both
+
+
 def test_a_child_that_fails_is_told_with_its_last_words() -> None:
     with pytest.raises(child.ChildFailed, match="ended with code"):
         child.run_json("bench.hot_path", ["--no-such-option"], 60)
@@ -107,4 +150,11 @@ def test_a_child_that_fails_is_told_with_its_last_words() -> None:
 def test_every_adapter_is_a_bench_of_ours() -> None:
     names = [adapted.indicators.__name__, adapted.clickhouse.__name__]
     assert all(importlib.util.find_spec(f"bench.{name}") for name in names)
-    assert list(itertools.chain(render.SECTIONS)) == ["hot_path", "indicators", "latency", "clickhouse", "scale"]
+    assert list(itertools.chain(render.SECTIONS)) == [
+        "hot_path",
+        "indicators",
+        "latency",
+        "clickhouse",
+        "scale",
+        "fan_out",
+    ]

@@ -127,7 +127,7 @@ async def test_more_copies_than_brokers_is_one_clear_error_and_makes_nothing(
 
 async def test_topics_with_too_few_copies_are_refused(kafka: Cluster, catalogue: Catalogue) -> None:
     await ensure_topics(catalogue, kafka.bootstrap, replication=1)
-    with pytest.raises(TopicsMismatch, match=r"has 1 copies, 3 are wanted.*and 10 topics more.*broker\.replication"):
+    with pytest.raises(TopicsMismatch, match=r"has 1 copies, 3 are wanted.*and \d+ topics more.*broker\.replication"):
         await ensure_topics(catalogue, kafka.bootstrap)
 
 

@@ -1,14 +1,25 @@
 """Messages of a short run, as the topics would carry them, for tests of the model and the view."""
 
 from decimal import Decimal as D
+from typing import Any, Literal
 
 from cli.live.model import RunModel
 from cli.live.render import Child, Screen
 from schemas.base import Message
 from schemas.orders import Order, Protection
-from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason, Side, SignalClass
+from schemas.reasons import LeaderAction, Leg, OrderState, OutcomeState, RefusalReason, Side, SignalClass
 from schemas.signals import Signal
-from schemas.status import AccountState, Fill, OrderStatus, Outcome, PositionChanged
+from schemas.status import (
+    AccountState,
+    CopyCost,
+    FanOut,
+    Fill,
+    FollowerState,
+    OrderStatus,
+    Outcome,
+    PositionChanged,
+    TradeError,
+)
 from schemas.system import Alert
 
 NOW_MS = 1_723_118_400_000
@@ -157,18 +168,101 @@ def account_state() -> AccountState:
     )
 
 
-def outcome(number: int, state: OutcomeState) -> Outcome:
+def outcome(number: int, state: OutcomeState, subscription: str = "demo/demo", **more: Any) -> Outcome:
     return Outcome(
-        now_ms=NOW_MS,
-        outcome_id=f"oc{number}",
+        now_ms=NOW_MS + number,
+        outcome_id=f"oc{number}-{subscription}",
         event_id=f"e{number}",
-        leader="demo",
+        leader=subscription.partition("/")[2],
         sequence=number,
-        account="demo",
-        subscription="demo/demo",
+        account=subscription.partition("/")[0],
+        subscription=subscription,
         instrument=BTC,
         state=state,
+        **more,
     )
+
+
+def cost(delay_ms: int, bps: str) -> CopyCost:
+    return CopyCost(
+        leader_price=D("57213.40"),
+        event_ms=NOW_MS,
+        detected_ms=NOW_MS,
+        decided_ms=NOW_MS,
+        decided_price=D("57214.10"),
+        filled_ms=NOW_MS + delay_ms,
+        total_bps=D(bps),
+    )
+
+
+def fan_out(number: int, active: int, leader: str = "demo", partition: int = 0, **more: Any) -> FanOut:
+    return FanOut(
+        now_ms=NOW_MS + number,
+        event_id=f"e{number}",
+        leader=leader,
+        sequence=number,
+        cause=f"s{number}",
+        event_ms=NOW_MS,
+        partition=partition,
+        active=active,
+        **{"action": LeaderAction.ENTRY, **more},
+    )
+
+
+def follower(subscription: str, status: str = "active", *, halted: bool = False, **settings: Any) -> FollowerState:
+    account, _, leader = subscription.partition("/")
+    return FollowerState(
+        now_ms=NOW_MS,
+        subscription=subscription,
+        account=account,
+        leader=leader,
+        status=status,
+        halted=halted,
+        settings=settings,
+        origins=dict.fromkeys(settings, "subscription"),
+    )
+
+
+def trade_error(
+    number: int, subscription: str = "demo/demo", state: Literal["open", "resolved"] = "open", **more: Any
+) -> TradeError:
+    account, _, leader = subscription.partition("/")
+    return TradeError(
+        now_ms=NOW_MS + number,
+        error_id=f"error{number}",
+        state=state,
+        account=account,
+        subscription=subscription,
+        leader=leader,
+        instrument=BTC,
+        order_id=f"o{number}",
+        event_id=f"e{number}",
+        cause=f"s{number}",
+        **{"kind": "rejected", "message": "-2019 Margin is insufficient.", "open_errors": 1, **more},
+    )
+
+
+def copying() -> list[tuple[str, Message]]:
+    """Two leaders and six followers, an outcome of each kind, one of them halted."""
+    slow = {"slippage_bps": "0.83", "max_slippage_bps": "0.5", "price": "57214", "leader_price": "57209"}
+    cut = {"wanted": "0.017", "size": "0.006", "limit": "max_order_notional", "limit_value": "400"}
+    told: list[Message] = [
+        follower("demo/demo"),
+        follower("bob/demo", ratio="0.5", opposite="reverse"),
+        follower("carol/demo", size={"kind": "fixed_notional", "notional": "250"}, whitelist=[BTC]),
+        follower("dave/demo", entry_slippage={"bps": "0.5", "ticks": None}, condition={"sides": "long"}),
+        follower("erin/demo", notify_only=True),
+        follower("frank/alice-desk", "paused", size={"kind": "mirror"}, ratio="0.5"),
+        *(fan_out(number, 5) for number in range(1, 5)),
+        fan_out(21, 1, "alice-desk", blocked=RefusalReason.RATE_LIMITED),
+        outcome(1, OutcomeState.COPIED, cost=cost(35, "0.4")),
+        outcome(2, OutcomeState.SKIPPED, "dave/demo", reason=RefusalReason.SLIPPAGE, numbers=slow),
+        outcome(2, OutcomeState.REDUCED, "bob/demo", numbers=cut, cost=cost(45, "1.2")),
+        outcome(3, OutcomeState.FAILED, "carol/demo", message="-2019 Margin is insufficient."),
+        trade_error(3, "carol/demo"),
+        outcome(3, OutcomeState.SKIPPED, "erin/demo", reason=RefusalReason.NOTIFY_ONLY),
+    ]
+    return [("outcomes", message) for message in told]
 
 
 def alert(text: str = "strategy restarted") -> Alert:
@@ -219,7 +313,7 @@ def busy_model() -> RunModel:
             records.append(("order-status", status(number, OrderState.REFUSED, RefusalReason.POSITION_OPEN)))
     records.append(("order-status", status(30, OrderState.REFUSED, RefusalReason.COOL_DOWN)))
     records += [("order-status", position("0.017")), ("order-status", position("-0.4", ETH, "-0.31"))]
-    records += [("order-status", account_state()), ("outcomes", outcome(1, OutcomeState.COPIED)), ("alerts", alert())]
+    records += [("order-status", account_state()), *copying(), ("alerts", alert())]
     feed(model, records)
     model.observe(
         4.0,

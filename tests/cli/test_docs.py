@@ -49,3 +49,21 @@ def test_every_option_has_help(name: str) -> None:
 def test_exit_codes_are_those_of_the_program() -> None:
     told = dict(re.findall(r"^\| (\d+) \| (.*) \|$", TEXT, re.M))
     assert told == {str(code.value): meaning for code, meaning in MEANINGS.items()}
+
+
+def test_the_settings_of_a_subscription_are_told_with_their_defaults() -> None:
+    import json
+
+    from processors.copying.params import InstrumentOverride, SubscriptionParams
+
+    text = (Path(__file__).parents[2] / "docs" / "copying.md").read_text(encoding="utf-8")
+    table = text.partition("## Settings of a subscription")[2]
+    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", table, re.M))
+    defaults = SubscriptionParams().model_dump(mode="json")
+
+    def shown(value: object) -> str:
+        return "off" if value is None else value if isinstance(value, str) else json.dumps(value).replace('"', "")
+
+    assert told == {name: shown(value) for name, value in defaults.items()}
+    differing = text.rpartition("these may differ: ")[2]
+    assert re.findall(r"`(\w+)`", differing) == list(InstrumentOverride.model_fields)

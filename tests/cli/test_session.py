@@ -89,7 +89,8 @@ def test_a_run_ends_by_itself_and_sums_up(data_dir: Path) -> None:
     assert out.count("\n") == 1, "stdout carries the summary and nothing else"
     summary = json.loads(out)
     assert list(summary) == [
-        "seconds", "topics", "signals", "orders", "fills", "refused", "parked", "realized_pnl", "clickhouse",
+        "seconds", "topics", "signals", "orders", "fills", "refused", "outcomes", "ledger", "halts",
+        "parked", "realized_pnl", "clickhouse",
         "latency_ms",
     ]  # fmt: skip
     assert 2 <= summary["seconds"] < 10

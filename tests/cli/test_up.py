@@ -84,7 +84,7 @@ def test_every_table_has_rows(first: dict[str, Any]) -> None:
 def test_every_record_of_the_log_is_a_row_once_it_has_ended(data_dir: Path, first: dict[str, Any]) -> None:
     names = (
         "bars", "signals", "orders", "cancels", "order_status", "fills", "positions", "accounts", "outcomes",
-        "refusals",
+        "leader_events", "followers", "drift", "trade_errors", "refusals",
     )  # fmt: skip
     sql = "SELECT " + ", ".join(f"(SELECT count() FROM {name}) AS {name}" for name in names)
     asked = wakeline("query", sql, "--format", "json", "--data", str(data_dir))
@@ -98,7 +98,9 @@ def test_every_record_of_the_log_is_a_row_once_it_has_ended(data_dir: Path, firs
     assert rows["fills"] == sum(first["fills"].values())
     assert rows["refusals"] == sum(first["refused"].values())
     assert rows["order_status"] + rows["fills"] + rows["positions"] + rows["accounts"] == topics["order-status"]
-    assert rows["outcomes"] == topics["outcomes"]
+    copying = ("outcomes", "leader_events", "followers", "drift", "trade_errors")
+    assert sum(rows[name] for name in copying) == topics["outcomes"]
+    assert first["ledger"]["missing"] == 0 < first["ledger"]["owed"] == first["ledger"]["told"]
     # What the summary said while the sink still wrote is no more than that.
     assert all(first["clickhouse"][name] <= count for name, count in rows.items())
 

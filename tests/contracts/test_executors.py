@@ -20,6 +20,7 @@ from executors.protocols import (
     CancelRequest,
     Executor,
     Found,
+    ProtectionRequest,
     Rejected,
     VenueEvent,
     client_order_id,
@@ -144,6 +145,23 @@ class Case:
             sent_ms=self.harness.now_ms(),
         )
         return await self.harness.executor.cancel(request)
+
+    async def protect(self, entry: Order, stop_loss: str = "", take_profit: str = "") -> Any:
+        assert entry.protection is not None
+        request = ProtectionRequest(
+            account=entry.account,
+            instrument=INSTRUMENT,
+            client_order_id=client_order_id(entry.order_id, 1),
+            venue_order_id="",
+            stop_loss_client_id=client_order_id(entry.protection.stop_loss_order_id, 1),
+            take_profit_client_id=client_order_id(entry.protection.take_profit_order_id, 1),
+            stop_loss=Decimal(stop_loss) if stop_loss else None,
+            take_profit=Decimal(take_profit) if take_profit else None,
+            partition=self.harness.partition,
+            epoch=self.harness.epoch,
+            sent_ms=self.harness.now_ms(),
+        )
+        return await self.harness.executor.change_protection(request)
 
     async def told(self, client_id: str, *kinds: str) -> list[VenueEvent]:
         """Read reports until those on `client_id` are of these kinds."""
@@ -392,6 +410,122 @@ async def test_e18_cancel_of_a_leg_leaves_its_sibling(case: Case) -> None:
     await case.harness.print("96")
     await case.harness.show()
     assert (await case.told(stop, "accepted", "fill"))[1].kind is ReportKind.FILL
+
+
+def legs(entry: Order) -> tuple[str, str]:
+    assert entry.protection is not None
+    return (
+        client_order_id(entry.protection.stop_loss_order_id, 1),
+        client_order_id(entry.protection.take_profit_order_id, 1),
+    )
+
+
+async def test_e20_new_trigger_prices_move_the_legs_and_are_told(case: Case) -> None:
+    entry = order("a")
+    stop, profit = legs(entry)
+    await case.submit(entry)
+    await case.harness.show()
+    for _ in range(2):  # repeating is harmless
+        assert isinstance(await case.protect(entry, "98.5", "107"), Accepted)
+    await case.harness.show()
+    assert [event.trigger_price for event in await case.told(stop, "accepted", "accepted")] == [97, Decimal("98.5")]
+    assert [event.trigger_price for event in await case.told(profit, "accepted", "accepted")] == [106, 107]
+    await case.harness.print("106.5")  # the old take-profit is gone
+    await case.harness.print("98.4")
+    await case.harness.show(bid="98.40", ask="98.50")
+    await case.told(stop, "accepted", "accepted", "fill")
+    await case.told(profit, "accepted", "accepted", "cancelled")
+
+
+async def test_e21_none_leaves_a_leg_as_it_is(case: Case) -> None:
+    entry = order("a")
+    stop, profit = legs(entry)
+    await case.submit(entry)
+    await case.harness.show()
+    assert isinstance(await case.protect(entry, take_profit="104"), Accepted)
+    await case.harness.show()
+    await case.harness.print("104.10")
+    await case.harness.show(bid="104.10", ask="104.20")
+    await case.told(profit, "accepted", "accepted", "fill")
+    assert (await case.told(stop, "accepted", "cancelled"))[0].trigger_price == 97
+
+
+async def test_e22_new_trigger_prices_before_the_entry_fills_are_those_it_brings(case: Case) -> None:
+    entry = order("a", kind="limit", limit_price=Decimal("99.00"))
+    stop, profit = legs(entry)
+    await case.submit(entry)
+    await case.harness.show()
+    assert isinstance(await case.protect(entry, "96", "105"), Accepted)
+    await case.harness.show()
+    await case.harness.kill()
+    await case.harness.open()
+    await case.harness.show(bid="98.80", ask="98.90")
+    assert (await case.told(stop, "accepted"))[0].trigger_price == 96
+    assert (await case.told(profit, "accepted"))[0].trigger_price == 105
+
+
+async def test_e23_new_trigger_prices_survive_a_restart(case: Case) -> None:
+    entry = order("a")
+    stop, _ = legs(entry)
+    await case.submit(entry)
+    await case.harness.show()
+    assert isinstance(await case.protect(entry, "98.5"), Accepted)
+    await case.harness.kill()  # it may be on its way still
+    await case.harness.open()
+    await case.harness.show()
+    await case.harness.print("98.4")
+    await case.harness.show(bid="98.40", ask="98.50")
+    told = await case.told(stop, "accepted", "accepted", "fill")
+    assert told[1].trigger_price == Decimal("98.5")
+
+
+async def test_e24_too_late_to_change_is_rejected_and_changes_nothing(case: Case) -> None:
+    entry = order("a")
+    await case.submit(entry)
+    await case.harness.show()
+    await case.harness.print("96.50")
+    await case.harness.show()
+    answer = await case.protect(entry, "90", "120")
+    assert isinstance(answer, Rejected)
+    assert answer.code == "not_resting"
+    await case.harness.show()
+    await case.told(legs(entry)[0], "accepted", "fill")
+
+
+async def test_e25_a_smaller_exit_leaves_both_legs_for_the_rest(case: Case) -> None:
+    entry = order("a", size=Decimal(5))
+    stop, profit = legs(entry)
+    await case.submit(entry)
+    await case.harness.show()
+    await case.submit(exit_of(entry, size="2"))
+    await case.harness.show()
+    for leg in (stop, profit):
+        assert [event.size for event in await case.told(leg, "accepted", "accepted")] == [5, 3]
+    await case.harness.print("96.50")
+    await case.harness.show(bid="96.40", ask="96.50")
+    assert (await case.told(stop, "accepted", "accepted", "fill"))[2].size == 3
+    assert case.harness.executed()[stop] == 3
+
+
+async def test_e26_positions_are_netted_and_say_up_to_which_event(case: Case) -> None:
+    one, other = order("a", size=Decimal(3), protected=False), order("b", subscription="sub-2", side=Side.SELL)
+    assert (await case.harness.executor.positions(case.harness.partition)).holdings == []
+    for each in (one, other):
+        await case.submit(each)
+    await case.harness.show()
+    fill = (await case.told(client_order_id(other.order_id, 1), "accepted", "fill"))[1]
+    for life in range(2):
+        answer = await case.harness.executor.positions(case.harness.partition)
+        (held,) = answer.holdings
+        assert (held.account, held.instrument, held.size) == ("acc-1", INSTRUMENT, 2)
+        assert fill.number <= held.number <= answer.number
+        if life == 0:
+            await case.harness.kill()
+            await case.harness.open()
+    await case.submit(exit_of(one, size="3"))
+    await case.submit(exit_of(other, size="1"))
+    await case.harness.show(size="50")
+    assert (await case.harness.executor.positions(case.harness.partition)).holdings == []
 
 
 def test_e19_every_executor_is_under_this_contract() -> None:

@@ -13,11 +13,12 @@ import pytest
 
 from processors.account import risk
 from processors.account.gate import CHECKS, _ranked
-from processors.account.params import AccountParams, SubscriptionParams
+from processors.account.params import AccountParams
 from processors.account.risk import Proposal, RiskCheck
+from processors.copying.params import Condition, Slippage, SubscriptionParams
 from processors.registry import discover
-from schemas.reasons import RefusalReason
-from tests.processors.account.world import START, leader_event
+from schemas.reasons import Leg, RefusalReason, Side
+from tests.processors.account.world import BTC, ETH, START, leader_event
 
 FOUND: dict[str, RiskCheck] = discover(risk, "CHECK")
 D = Decimal
@@ -46,12 +47,27 @@ def proposal(
         "told_before": None,
         "size": D("0.01"),
         "notional": D(600),
+        "instrument": BTC,
+        "tick": D("0.1"),
     }
     return Proposal(
         account=OFF.model_copy(update=account or {}),
         subscription=LOOSE.model_copy(update=subscription or {}),
         **{**values, **fields},
     )
+
+
+HOUR = 3_600_000
+
+
+def blocked(leg: Leg) -> Proposal:
+    event = leader_event(7, blocked=RefusalReason.RATE_LIMITED, blocked_by={"events": "31", "max_events": "30"})
+    return proposal(event=event, leg=leg)
+
+
+def night(hour: int) -> Proposal:
+    condition = Condition(from_hour=22, to_hour=6)
+    return proposal(subscription={"condition": condition}, now_ms=START + hour * HOUR)
 
 
 # name -> (refused at the edge, passed just inside it, number that must be told)
@@ -98,9 +114,73 @@ CASES: dict[str, tuple[Proposal, Proposal, dict[str, str]]] = {
         proposal({"max_total_exposure": D(1000)}, exposure=D(400)),
         {"exposure": "400.01", "notional": "600", "max_total_exposure": "1000"},
     ),
+    "blocked": (blocked(Leg.ENTRY), blocked(Leg.EXIT), {"events": "31", "max_events": "30"}),
+    "paused": (proposal(paused="leader:lead: by hand"), proposal(), {"paused_by": "leader:lead: by hand"}),
+    "halted": (proposal(halted=1), proposal(halted=0), {"open_errors": "1"}),
+    "notify_only": (proposal(subscription={"notify_only": True}), proposal(), {"notify_only": "true"}),
+    "cycle": (
+        proposal(event=leader_event(7, chain=("first", "mine")), leads=("mine",)),
+        proposal(event=leader_event(7, chain=("first", "second")), leads=("mine",)),
+        {"own_leader": "mine", "chain": "first -> mine -> lead"},
+    ),
+    "listed": (
+        proposal(subscription={"whitelist": (ETH,)}),
+        proposal(subscription={"whitelist": (ETH, BTC)}),
+        {"instrument": BTC, "list": "whitelist"},
+    ),
+    "condition": (
+        night(21),
+        night(22),
+        {"condition": "hours", "hour": "21", "from_hour": "22", "to_hour": "6"},
+    ),
+    "exit_age": (
+        proposal(subscription={"max_exit_age_ms": 1000}, now_ms=START + 1001, leg=Leg.EXIT),
+        proposal(subscription={"max_exit_age_ms": 1000}, now_ms=START + 1000, leg=Leg.EXIT),
+        {"age_ms": "1001", "max_exit_age_ms": "1000"},
+    ),
+    "entry_slippage": (
+        proposal(subscription={"entry_slippage": Slippage(bps=D(10))}, price=D("60060.1")),
+        proposal(subscription={"entry_slippage": Slippage(bps=D(10))}, price=D(60060)),
+        {"slippage_bps": "10.02", "max_slippage_bps": "10", "price": "60060.1", "leader_price": "60000"},
+    ),
+    "exit_slippage": (
+        proposal(subscription={"exit_slippage": Slippage(ticks=3)}, price=D("59999.6"), side=Side.SELL, leg=Leg.EXIT),
+        proposal(subscription={"exit_slippage": Slippage(ticks=3)}, price=D("59999.7"), side=Side.SELL, leg=Leg.EXIT),
+        {
+            "slippage": "0.4",
+            "max_slippage_ticks": "3",
+            "tick": "0.1",
+            "price": "59999.6",
+            "leader_price": "60000",
+        },
+    ),
+    "day_orders": (
+        proposal(subscription={"max_day_orders": 5}, day_orders=5),
+        proposal(subscription={"max_day_orders": 5}, day_orders=4),
+        {"day_orders": "5", "max_day_orders": "5"},
+    ),
+    "day_loss": (
+        proposal(subscription={"max_day_loss": D(100)}, day_loss=D(100)),
+        proposal(subscription={"max_day_loss": D(100)}, day_loss=D("99.99")),
+        {"day_loss": "100", "max_day_loss": "100"},
+    ),
+    "open_trades": (
+        proposal(subscription={"max_open_trades": 2}, open_trades=2),
+        proposal(subscription={"max_open_trades": 2}, open_trades=2, held=D("-0.01")),
+        {"open_trades": "2", "max_open_trades": "2"},
+    ),
 }
-# What reduces risk must pass; only these may stop an exit.
-MAY_STOP_EXITS = {"duplicate"}
+# What a check answers where that is not its own name.
+REASONS = {
+    "blocked": RefusalReason.RATE_LIMITED,  # whatever the event says
+    "listed": RefusalReason.NOT_LISTED,
+    "exit_age": RefusalReason.STALE_SIGNAL,
+    "entry_slippage": RefusalReason.SLIPPAGE,
+    "exit_slippage": RefusalReason.SLIPPAGE,
+}
+# What reduces risk must pass; only these may stop an exit, the last two only where their limit is set.
+MAY_STOP_EXITS = {"duplicate", "notify_only", "exit_age", "exit_slippage"}
+ONLY_EXITS = {"exit_age", "exit_slippage"}
 
 
 def test_every_check_has_cases() -> None:
@@ -111,7 +191,7 @@ def test_every_check_has_cases() -> None:
 def test_refuses_at_the_edge_and_tells_the_numbers(name: str) -> None:
     refused, passed, numbers = CASES[name]
     finding = FOUND[name].check(refused)
-    assert finding == (RefusalReason(name), numbers)
+    assert finding == (REASONS.get(name) or RefusalReason(name), numbers)
     assert FOUND[name].check(passed) is None
 
 
@@ -125,8 +205,15 @@ def test_passes_when_off(name: str) -> None:
         instrument_exposure=D(10**9),
         open_orders=10**6,
         closed_ms=START,
+        day_orders=10**6,
+        day_notional=D(10**9),
+        day_loss=D(10**9),
+        open_trades=10**6,
+        held=D(-(10**6)),
+        leads=("mine",),
     )
-    assert FOUND[name].check(extreme) is None
+    for leg, side in [(Leg.ENTRY, Side.BUY), (Leg.ENTRY, Side.SELL), (Leg.EXIT, Side.BUY), (Leg.EXIT, Side.SELL)]:
+        assert FOUND[name].check(dataclasses.replace(extreme, leg=leg, side=side)) is None
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -139,16 +226,23 @@ def test_is_pure(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_one_file_per_check_named_like_its_reason(name: str) -> None:
+def test_one_file_per_check_named_like_it(name: str) -> None:
     check = FOUND[name]
     assert type(check).__module__ == f"processors.account.risk.{name}"
-    assert check.name == RefusalReason(name)
+    assert check.name == name
+    assert (name in REASONS) != (name in set(RefusalReason))
     assert type(check).__doc__
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_only_the_named_may_stop_an_exit(name: str) -> None:
     assert FOUND[name].on_exits == (name in MAY_STOP_EXITS)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_limits_of_exits_let_entries_pass(name: str) -> None:
+    refused = CASES[name][0]
+    assert (FOUND[name].check(dataclasses.replace(refused, leg=Leg.ENTRY)) is None) == (name in ONLY_EXITS)
 
 
 @pytest.mark.parametrize("name", FOUND)

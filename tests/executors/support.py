@@ -19,6 +19,10 @@ from executors.protocols import (
     CancelRequest,
     CancelResult,
     Found,
+    Holding,
+    Holdings,
+    ProtectionRequest,
+    ProtectionResult,
     QueryResult,
     Rejected,
     SubmitResult,
@@ -28,9 +32,10 @@ from executors.protocols import (
 from executors.store import Store
 from processors.matching.params import Latency
 from schemas import codec
+from schemas.accounts import Transfer
 from schemas.ids import derive_id
 from schemas.market import Quote, Trade
-from schemas.orders import CancelOrder, Order, Protection
+from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
 from schemas.reasons import Leg, ReportKind, Side
 from schemas.status import VenueReport
 
@@ -126,6 +131,19 @@ def cancel_of(order_id: str, account: str = "acc-1", now_ms: int = 2000) -> Canc
     )
 
 
+def protect(entry: Order, stop_loss: str = "", take_profit: str = "", now_ms: int = 2000) -> ChangeProtection:
+    return ChangeProtection(
+        now_ms=now_ms,
+        account=entry.account,
+        venue=entry.venue,
+        instrument=entry.instrument,
+        order_id=entry.order_id,
+        cause="test",
+        stop_loss=Decimal(stop_loss) if stop_loss else None,
+        take_profit=Decimal(take_profit) if take_profit else None,
+    )
+
+
 class ListMarket:
     """market-data in lists, one per partition; `add` appends and wakes readers."""
 
@@ -197,7 +215,8 @@ class FakeVenue:
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS fills (number INTEGER PRIMARY KEY, partition, account, cid, order_id, size)"
+            "CREATE TABLE IF NOT EXISTS fills "
+            "(number INTEGER PRIMARY KEY, partition, account, cid, order_id, size, side)"
         )
         self._news = asyncio.Event()
         self._since = 0
@@ -243,13 +262,14 @@ class FakeVenue:
 
     def _execute(self, attempt: Attempt) -> None:
         self._database.execute(
-            "INSERT INTO fills (partition, account, cid, order_id, size) VALUES (?,?,?,?,?)",
+            "INSERT INTO fills (partition, account, cid, order_id, size, side) VALUES (?,?,?,?,?,?)",
             (
                 attempt.partition,
                 attempt.order.account,
                 attempt.client_order_id,
                 attempt.order.order_id,
                 str(attempt.order.size),
+                attempt.order.side.value,
             ),
         )
         self._news.set()
@@ -257,6 +277,10 @@ class FakeVenue:
     async def cancel(self, request: CancelRequest) -> CancelResult:
         self.requests.append(("cancel", request.client_order_id))
         return Rejected("-2011", "nothing rests here")
+
+    async def change_protection(self, request: ProtectionRequest) -> ProtectionResult:
+        self.requests.append(("change", request.client_order_id))
+        return Rejected("not_resting", "this venue knows no legs")
 
     async def query(self, attempt: Attempt) -> QueryResult:
         self.requests.append(("query", attempt.client_order_id))
@@ -285,6 +309,19 @@ class FakeVenue:
             fee=Decimal(0),
             liquidity="taker",
         )
+
+    async def transfer(self, transfer: Transfer, partition: int, epoch: int) -> None: ...
+
+    async def positions(self, partition: int) -> Holdings:
+        rows = self._database.execute(
+            "SELECT account, side, size, number FROM fills WHERE partition = ? ORDER BY number", (partition,)
+        ).fetchall()
+        sizes: dict[str, tuple[Decimal, int]] = {}
+        for account, side, size, number in rows:
+            signed = Decimal(size) if side == "buy" else -Decimal(size)
+            sizes[account] = (sizes.get(account, (Decimal(0), 0))[0] + signed, number)
+        held = [Holding(account, INSTRUMENT, *pair) for account, pair in sizes.items() if pair[0]]
+        return Holdings(held, rows[-1][3] if rows else 0)
 
     async def reports(self, partition: int, after: int) -> AsyncIterator[Sequence[VenueEvent]]:
         after = max(after, self._since)

@@ -112,7 +112,7 @@ async def test_no_request_without_its_committed_attempt(bench: Bench, tmp_path: 
 
 
 async def test_that_check_sees_a_missing_persist(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def later(self: AccountWorker, row: Any, attempt: Attempt) -> None: ...
+    async def later(self: AccountWorker, row: Any, attempt: Attempt, changes: Any) -> None: ...
 
     monkeypatch.setattr(AccountWorker, "_persist", later)
     assert await _committed_when_sent(bench, tmp_path) == [None]

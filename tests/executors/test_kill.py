@@ -87,7 +87,8 @@ def test_killed_at_a_point_executes_once(tmp_path: Path, crash: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "crash", ["persisted", "sent:2", "booked:3", "market:12", "market:30", "market:52", "published:20"]
+    "crash",
+    ["persisted", "sent:2", "booked:3", "market:12", "market:30", "market:52", "published:20", "changed", "changed:2"],
 )
 def test_the_paper_venue_survives_a_kill(tmp_path: Path, crash: str) -> None:
     assert run(tmp_path, crash, "paper") == -9
@@ -113,6 +114,7 @@ def test_the_paper_venue_survives_a_kill(tmp_path: Path, crash: str) -> None:
     with sqlite3.connect(tmp_path / "execution.db") as connection:
         assert connection.execute("SELECT * FROM paper_positions").fetchall() == []  # every position was closed
         assert connection.execute("SELECT count(*) FROM execution_orders WHERE live").fetchone() == (0,)
+        assert connection.execute("SELECT * FROM execution_protection").fetchall() == []
     closed = sum(Decimal(size) if side == "sell" else -Decimal(size) for _, side, size, _ in after.values())
     assert closed == 0
 

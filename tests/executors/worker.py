@@ -15,17 +15,18 @@ from typing import Any
 from executors.engine import ExecutionEngine
 from executors.paper import PaperExecutor
 from executors.store import Store
-from tests.executors.support import FAST, PLAIN, FakeVenue, ListMarket, exit_of, order, quote, trade
+from tests.executors.support import FAST, PLAIN, FakeVenue, ListMarket, exit_of, order, protect, quote, trade
 
 ENTRIES = [order(f"e{n}", account=f"acc-{n % 2}", subscription=f"sub-{n}") for n in range(4)]
 BARE = [order(f"e{n}", account=f"acc-{n % 2}", subscription=f"sub-{n}", protected=False) for n in range(4)]
 
 
 def log(kind: str) -> list[Any]:
-    """Return the orders in the log: entries, exits of two of them, and every entry once more (the fake venue knows
-    no legs)."""
+    """Return the orders in the log: entries, exits of two of them, every entry once more, and new stop-losses of the
+    other two (the fake venue knows no legs)."""
     entries = ENTRIES if kind == "paper" else BARE
-    return [*entries, *(exit_of(entry) for entry in entries[:2]), *entries]
+    changes = [protect(entry, stop_loss) for stop_loss in ("96", "95") for entry in entries[2:] if kind == "paper"]
+    return [*entries, *(exit_of(entry) for entry in entries[:2]), *entries, *changes]
 
 
 def record(offset: int) -> Any:

@@ -1,6 +1,7 @@
 """`wakeline up` as a user runs it, and what an outsider needs to look at it: the helpers of the tests beside this file.
 
-Entry points: `Run` (one start on a data folder), `wakeline` (one command), `written` (a topic read whole), `until`.
+Entry points: `Run` (one start on a data folder), `Workers` (single workers on a broker), `wakeline` (one command),
+`written` (a topic read whole), `until`.
 """
 
 import asyncio
@@ -152,6 +153,48 @@ class Run:
         """Kill the parent, and only it."""
         self.process.kill()
         self.process.communicate(timeout=30)
+
+
+class Workers:
+    """`wakeline worker` processes on one data folder, as a machine would run them."""
+
+    def __init__(self, folder: Path, bootstrap: str, config: Path) -> None:
+        self.folder, self._bootstrap, self._config = folder, bootstrap, config
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, roles: str) -> None:
+        command = [*COMMAND, "worker", "--roles", roles, "--name", name, "--broker", self._bootstrap]
+        command += ["--config", str(self._config), "--data", str(self.folder)]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def kill(self, name: str) -> None:
+        process = self.running.pop(name)
+        process.kill()
+        process.wait(10)
+
+    def stop(self, name: str) -> int:
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return -9
+
+    def wait_running(self, *names: str, timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            states = {process.name: process.state for process in runtime.processes(self.folder)}
+            if all(states.get(name) == "running" for name in names):
+                return
+            for name, process in self.running.items():
+                assert process.poll() is None, f"{name} ended: {self.log(name)}"
+            assert time.monotonic() < deadline, f"{names} not running: {states}"
+            time.sleep(0.1)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()[-3_000:]
 
 
 async def _written(bootstrap: str, topic: str) -> list[Any]:

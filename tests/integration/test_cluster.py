@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,56 +28,14 @@ from processors.inbox import read_stamp
 from schemas.codec import decode
 from streams.broker.cluster import Cluster
 from streams.broker.install import install
-from streams.runtime import processes
 from streams.settings import DEMO_FILE
 from streams.topics_admin import load_catalogue
+from tests.integration.runs import Workers
 
 pytestmark = pytest.mark.integration
 WAKELINE = [sys.executable, "-m", "cli.main"]
 PAIR = "strategy,leader,account,execution"
 ACCOUNTS = 8
-
-
-class Workers:
-    """`wakeline worker` processes on one data folder, as a machine would run them."""
-
-    def __init__(self, folder: Path, bootstrap: str, config: Path) -> None:
-        self.folder, self._bootstrap, self._config = folder, bootstrap, config
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, roles: str) -> None:
-        command = [*WAKELINE, "worker", "--roles", roles, "--name", name, "--broker", self._bootstrap]
-        command += ["--config", str(self._config), "--data", str(self.folder)]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-    def kill(self, name: str) -> None:
-        process = self.running.pop(name)
-        process.kill()
-        process.wait(10)
-
-    def stop(self, name: str) -> int:
-        process = self.running.pop(name)
-        process.send_signal(signal.SIGTERM)
-        try:
-            return process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return -9
-
-    def wait_running(self, *names: str, timeout_s: float = 90) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            states = {process.name: process.state for process in processes(self.folder)}
-            if all(states.get(name) == "running" for name in names):
-                return
-            for name, process in self.running.items():
-                assert process.poll() is None, f"{name} ended: {self.log(name)}"
-            assert time.monotonic() < deadline, f"{names} not running: {states}"
-            time.sleep(0.1)
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-3_000:]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +58,7 @@ def _config(folder: Path, database: str) -> Path:
     tree = yaml.safe_load(DEMO_FILE.read_text())
     one = tree["accounts"][0]
     tree["accounts"] = [one | {"account": f"paper-{number}"} for number in range(ACCOUNTS)]
+    del tree["leaders"][1:]  # the account that leads in the demonstration is not among these
     tree["execution"] = {"store": database}
     path = folder / "wakeline.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -164,17 +122,22 @@ def _check_topics(topics: dict[str, list[Any]]) -> None:
     assert len(signals) >= 10
     assert len(orders) >= ACCOUNTS
     events: dict[str, Any] = {}
+    sequences: dict[str, int] = {}  # the leader's own changes are numbered with its events
     partitions = defaultdict(set)
     for record in topics["account-events"]:
         message = decode(record.value)
+        if type(message).__name__ in ("LeaderEvent", "LeaderStateChanged"):
+            sequences[message.event_id] = message.sequence
+            partitions[message.event_id].add(record.partition)
         if type(message).__name__ == "LeaderEvent":
             events[message.event_id] = message
-            partitions[message.event_id].add(record.partition)
-    assert sorted(e.sequence for e in events.values()) == list(range(1, len(events) + 1))
+    assert sorted(sequences.values()) == list(range(1, len(sequences) + 1))
     assert all(len(seen) == 4 for seen in partitions.values()), "a leader event stands in every partition"
-    outcomes = _once(topics["outcomes"], lambda m: m.outcome_id)
-    terminal = Counter((m.event_id, m.subscription) for m in outcomes.values() if m.state != "pending")
-    known = Counter((m.event_id, m.subscription) for m in outcomes.values())
+    told = [r for r in topics["outcomes"] if type(decode(r.value)).__name__ == "Outcome"]
+    outcomes = [m for m in _once(told, lambda m: m.outcome_id).values() if m.event_id in events]
+    terminal = Counter((m.event_id, m.subscription) for m in outcomes if m.state != "pending")
+    known = {(m.event_id, m.subscription) for m in outcomes}
+    known |= {(m.event_id, m.subscription) for m in orders.values() if m.event_id}  # pending: an order in flight
     assert set(terminal.values()) == {1}
     assert len(known) == len(events) * ACCOUNTS, "every event has an outcome for every subscription"
     fills = _once([r for r in topics["order-status"] if type(decode(r.value)).__name__ == "Fill"], lambda m: m.fill_id)

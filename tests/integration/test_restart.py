@@ -90,7 +90,9 @@ def look(run: Run) -> Seen:
 
 def money(run: Run) -> tuple[int, Decimal]:
     """Return fills and realised profit, after checking that every account's balance is the sum of its fills."""
-    balance = {"paper-alice": Decimal(10_000), "paper-bob": Decimal(5_000)}
+    balance = {
+        one["account"]: Decimal(one["initial_balance"]) for one in yaml.safe_load(DEMO_FILE.read_text())["accounts"]
+    }
     fills: set[str] = set()
     pnl = Decimal(0)
     latest: dict[tuple[int, str], tuple[int, int]] = {}

@@ -226,7 +226,7 @@ def test_a_merged_mistake_is_told_where_it_is_written() -> None:
     line = wrong[: wrong.index("kee: 1")].count("\n") + 1
     found = problems(wrong)
     assert [one.split(":")[0] for one in found] == [
-        f"line {line}, topics.snapshots-{role}.kee" for role in ("account", "leader", "strategy")
+        f"line {line}, topics.snapshots-{role}.kee" for role in ("account", "leader", "statistics", "strategy")
     ]
 
 

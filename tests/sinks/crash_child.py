@@ -27,6 +27,7 @@ def log_of(partition: int) -> dict[str, list[Record]]:
     """The log, the same at each start. Its writer was restarted twice and repeated 50 records each time."""
     status: list[Record] = []
     bars: list[Record] = []
+    outcomes: list[Record] = []
     for number in [*range(500), *range(450, 900), *range(850, FILLS)]:
         fill = samples.fill(number, fill_id=f"{partition}-{number}", realized_pnl=pnl_of(number))
         state = samples.order_status(number, order_id=f"{partition}-{number}")
@@ -35,7 +36,10 @@ def log_of(partition: int) -> dict[str, list[Record]]:
         status.append(record(len(status), fill, stamp=f"{number}.0", source=source, started_us=started_us))
         status.append(record(len(status), state, stamp=f"{number}.1", source=source, started_us=started_us))
         bars.append(record(len(bars), samples.bar(number, instrument=f"binanceusdm:S{partition}"), stamp=f"{number}.0"))
-    return {"order-status": status, "bars": bars}
+        who = {"outcome_id": f"{partition}-{number}", "subscription": f"{partition}"}
+        for told in (samples.fan_out(number, partition=partition), samples.copied(number, **who)):
+            outcomes.append(record(len(outcomes), told, stamp=f"{number}.{len(outcomes) % 2}", source=source))
+    return {"order-status": status, "bars": bars, "outcomes": outcomes}
 
 
 def main() -> None:

@@ -3,13 +3,26 @@
 from decimal import Decimal
 from typing import Any
 
+from schemas.accounts import Transfer
 from schemas.base import Message
 from schemas.codec import encode
 from schemas.market import Bar
-from schemas.orders import CancelOrder, Order, Protection
-from schemas.reasons import Leg, OrderState, OutcomeState, RefusalReason, Side, SignalClass
+from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
+from schemas.reasons import LeaderAction, Leg, OrderState, OutcomeState, RefusalReason, Side, SignalClass
 from schemas.signals import Signal
-from schemas.status import AccountState, Fill, OrderStatus, Outcome, PositionChanged
+from schemas.statistics import Statistics
+from schemas.status import (
+    AccountState,
+    CopyCost,
+    Drift,
+    FanOut,
+    Fill,
+    FollowerState,
+    OrderStatus,
+    Outcome,
+    PositionChanged,
+    TradeError,
+)
 from schemas.system import Alert, Parked
 from sinks.clickhouse.rows import Record
 
@@ -83,6 +96,7 @@ def order(number: int = 0, **changes: Any) -> Order:
         "event_ms": START_MS + number,
         "not_after_ms": START_MS + number + 5_000,
         "leverage": 10,
+        "margin_mode": "isolated",
         "protection": Protection(
             now_ms=START_MS,
             stop_loss=Decimal("53350.6"),
@@ -103,6 +117,29 @@ def cancel_order(number: int = 0) -> CancelOrder:
         order_id=f"order-{number}",
         cause="exit",
     )
+
+
+def change_protection(number: int = 0, **changes: Any) -> ChangeProtection:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "account": "demo",
+        "venue": "paper",
+        "instrument": "binanceusdm:BTC/USDT:USDT",
+        "order_id": f"order-{number}",
+        "cause": f"event-{number}",
+        "stop_loss": Decimal("53400.1"),
+    }
+    return ChangeProtection(**{**fields, **changes})
+
+
+def transfer(number: int = 0, **changes: Any) -> Transfer:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "transfer_id": f"transfer-{number}",
+        "account": "demo",
+        "amount": Decimal("250.5"),
+    }
+    return Transfer(**{**fields, **changes})
 
 
 def order_status(number: int = 0, **changes: Any) -> OrderStatus:
@@ -205,6 +242,118 @@ def outcome(number: int = 0, **changes: Any) -> Outcome:
     return Outcome(**{**fields, **changes})
 
 
+def cost(**changes: Any) -> CopyCost:
+    """10 ms to detect, 20 to decide, 30 to submit, 40 to accept, 50 to fill."""
+    fields: dict[str, Any] = {
+        "leader_price": Decimal(55_000),
+        "event_ms": START_MS,
+        "detected_ms": START_MS + 10,
+        "decided_ms": START_MS + 30,
+        "decided_price": Decimal(55_011),
+        "submitted_ms": START_MS + 60,
+        "accepted_ms": START_MS + 100,
+        "filled_ms": START_MS + 150,
+        "fill_price": Decimal("55016.5"),
+        "size": Decimal("0.018"),
+        "drift_bps": Decimal(2),
+        "slippage_bps": Decimal(1),
+        "total_bps": Decimal(3),
+        "fee_bps": Decimal("4.5"),
+    }
+    return CopyCost(**{**fields, **changes})
+
+
+def copied(number: int = 0, **changes: Any) -> Outcome:
+    return outcome(number, **{"state": OutcomeState.COPIED, "reason": None, "cost": cost(), **changes})
+
+
+def fan_out(number: int = 0, **changes: Any) -> FanOut:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "event_id": f"event-{number}",
+        "leader": "scored",
+        "sequence": number,
+        "action": LeaderAction.ENTRY,
+        "cause": f"signal-{number}",
+        "event_ms": START_MS + number - 12,
+        "partition": 0,
+        "active": 1,
+        "detected_ms": START_MS + number,
+        "instrument": "binanceusdm:BTC/USDT:USDT",
+        "side": Side.BUY,
+        "price": Decimal("55000.6"),
+        "size": Decimal("0.18"),
+        "blocked": RefusalReason.RATE_LIMITED,
+    }
+    return FanOut(**{**fields, **changes})
+
+
+def trade_error(number: int = 0, **changes: Any) -> TradeError:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "error_id": f"error-{number}",
+        "state": "open",
+        "kind": "rejected",
+        "message": "-2019 Margin is insufficient.",
+        "account": "demo",
+        "subscription": "demo/scored",
+        "leader": "scored",
+        "instrument": "binanceusdm:BTC/USDT:USDT",
+        "order_id": f"order-{number}",
+        "event_id": f"event-{number}",
+        "cause": f"signal-{number}",
+        "open_errors": 1,
+        "numbers": {"size": "0.018"},
+    }
+    return TradeError(**{**fields, **changes})
+
+
+def follower_state(number: int = 0, **changes: Any) -> FollowerState:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "subscription": "demo/scored",
+        "account": "demo",
+        "leader": "scored",
+        "status": "active",
+        "halted": False,
+        "settings": {"stop_loss": {"kind": "percent", "fraction": "0.02"}, "ratio": "0.1", "tiers": [1, None]},
+        "origins": {"ratio": "subscription", "stop_loss": "leader"},
+        "group": "careful",
+    }
+    return FollowerState(**{**fields, **changes})
+
+
+def drift(number: int = 0, **changes: Any) -> Drift:
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "account": "demo",
+        "subscription": "demo/scored",
+        "leader": "scored",
+        "instrument": "binanceusdm:BTC/USDT:USDT",
+        "expected": Decimal("0.1"),
+        "actual": Decimal("0.08"),
+        "drift": Decimal("-0.02"),
+        "policy": "alert",
+    }
+    return Drift(**{**fields, **changes})
+
+
+def statistics(number: int = 0, **changes: Any) -> Statistics:
+    """Mostly defaults: what is left out on the wire must read as its default."""
+    fields: dict[str, Any] = {
+        "now_ms": START_MS + number,
+        "subject": "leader:scored",
+        "kind": "leader",
+        "leader": "scored",
+        "trades": number,
+        "gross_profit": Decimal("31.2"),
+        "total_return": 0.25,
+        "aum": Decimal(10_000),
+        "rank": 1,
+    }
+    return Statistics(**{**fields, **changes})
+
+
 def alert(number: int = 0) -> Alert:
     return Alert(now_ms=START_MS + number, kind="feed_gap", severity="warning", source="feed", text="mend it")
 
@@ -220,11 +369,18 @@ MAKERS = {
     "signal": signal,
     "order": order,
     "cancel_order": cancel_order,
+    "change_protection": change_protection,
+    "transfer": transfer,
     "order_status": order_status,
     "fill": fill,
     "position": position,
     "account_state": account_state,
     "outcome": outcome,
+    "fan_out": fan_out,
+    "trade_error": trade_error,
+    "follower_state": follower_state,
+    "drift": drift,
+    "statistics": statistics,
     "alert": alert,
     "parked": parked,
 }

@@ -56,8 +56,11 @@ def test_every_row_once_whatever_is_killed(
     sink = open_sink()
     counts = sink.counts()
     expected = FILLS * PARTITIONS
-    assert {name: counts[name] for name in ("fills", "order_status", "bars", "pipeline_latency")} == {
+    names = ("fills", "order_status", "bars", "outcomes", "leader_events", "pipeline_latency")
+    assert {name: counts[name] for name in names} == {
         "fills": expected,
+        "outcomes": expected,
+        "leader_events": expected,
         "order_status": expected,
         "bars": expected,
         "pipeline_latency": expected * 2,
@@ -65,6 +68,8 @@ def test_every_row_once_whatever_is_killed(
     total = sum((pnl_of(number) for number in range(FILLS)), Decimal(0)) * PARTITIONS
     text = sink.query("SELECT sum(realized) FROM pnl_by_strategy", "TSV").decode().strip()
     assert Decimal(text) == total
+    ledger = sink.query("SELECT owed, told, missing, unowed, doubled FROM outcome_ledger_total", "TSV").decode()
+    assert ledger.split() == [str(expected), str(expected), "0", "0", "0"]
     for partition in range(PARTITIONS):
         for topic, records in log_of(partition).items():
             assert sink.position(topic, partition) == len(records)

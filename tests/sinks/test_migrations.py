@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from sinks.clickhouse import migrate as migrations
+from sinks.clickhouse.client import connect
 from sinks.clickhouse.errors import SinkBroken
 from sinks.clickhouse.migrate import DDL_FOLDER, Migration, load, migrate
+from sinks.clickhouse.params import ClickHouseParams
+from sinks.clickhouse.rows import RowReader
 from sinks.clickhouse.sink import ClickHouseSink
-from sinks.clickhouse.tables import VIEWS
+from sinks.clickhouse.tables import TABLES, VIEWS
 from tests.sinks import samples
 from tests.sinks.conftest import LONG
 from tests.sinks.samples import record
@@ -48,18 +52,19 @@ def test_a_database_of_a_newer_build_is_refused(sink: ClickHouseSink) -> None:
 
 
 def test_a_new_file_is_applied_after_the_others(sink: ClickHouseSink) -> None:
-    added = Migration(3, "0003_more.sql", "1" * 64, ("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = Memory",))
-    assert migrate(client_of(sink), sink.params, [*load(), added]) == ["0003_more.sql"]
+    number = len(load()) + 1
+    added = Migration(number, "more.sql", "1" * 64, ("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = Memory",))
+    assert migrate(client_of(sink), sink.params, [*load(), added]) == ["more.sql"]
     assert rows(sink, "EXISTS TABLE more") == [(1,)]
 
 
-@pytest.mark.parametrize("fails_after", [0, 1, 7, 13, 17, 25])
+@pytest.mark.parametrize("fails_after", [0, 1, 7, 13, 17, 25, 36, 37, 39, 45, 50, -1])
 def test_a_crash_between_two_statements_is_made_good(
     open_sink: OpenSink, monkeypatch: pytest.MonkeyPatch, fails_after: int
 ) -> None:
     """Every file up to the statement where it fails, then a normal start."""
     statements = [(migration, statement) for migration in load() for statement in migration.statements]
-    assert len(statements) > 25
+    assert len(statements) > 50
     broken_at = statements[fails_after]
 
     def breaking() -> list[Migration]:
@@ -76,6 +81,59 @@ def test_a_crash_between_two_statements_is_made_good(
         open_sink()
     monkeypatch.undo()
     assert open_sink().counts() == dict.fromkeys(VIEWS, 0)
+
+
+def make_database_at_0002(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the database as the first two files did, with an order and outcomes of that time in it."""
+    params = ClickHouseParams(sync_writes=False, retention_days=LONG)
+    client = connect(params, folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "_set_retention", lambda *_: None)  # they know the tables of this build
+        patched.setattr(migrations, "_set_durability", lambda *_: None)
+        assert migrate(client, params, load()[:2]) == ["0001_log.sql", "0002_views.sql"]
+    old = {"orders": [samples.order(n) for n in range(2)], "outcomes": [samples.outcome(n) for n in range(1, 4)]}
+    for topic, messages in old.items():
+        records = [record(number, message) for number, message in enumerate(messages)]
+        ((table, batch),) = RowReader(topic, latency=False).read(0, records).batches
+        known = {str(row[0]) for row in client.query(f"DESCRIBE TABLE {table}").result_rows}
+        assert set(batch.schema.names) - known, "the new build writes more"
+        names = [name for name in batch.schema.names if name in known]
+        client.insert_arrow(table, pa.Table.from_batches([batch]).select(names))
+    position: list[Any] = ["outcomes", 0, 3]
+    client.insert("sink_positions", [position], column_names=["topic", "kafka_partition", "next_offset"])
+    client.close()
+
+
+def test_a_database_at_0002_keeps_its_rows(
+    open_sink: OpenSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_database_at_0002(tmp_path, monkeypatch)
+    sink = open_sink()
+    applied = [name for (name,) in rows(sink, "SELECT name FROM schema_migrations ORDER BY number")]
+    assert applied == [migration.name for migration in load()]
+    assert sink.position("outcomes", 0) == 3
+    assert (sink.counts()["orders"], sink.counts()["outcomes"]) == (2, 3)
+    old = rows(sink, "SELECT error_id, cost_total_bps, cost_filled_at, reason FROM outcomes")
+    assert old == [("", None, None, "position_open")] * 3
+    assert rows(sink, "SELECT DISTINCT margin_mode, trigger FROM orders") == [("", "trade")]
+    # What that time told without fan-outs owes nothing, before and after the ledger begins, and new rows stand beside.
+    nothing_wrong = [(0, 0, 0)]
+    assert rows(sink, "SELECT missing, unowed, doubled FROM outcome_ledger_total") == nothing_wrong
+    new = [samples.fan_out(4), samples.copied(4), samples.outcome(2)]  # the last is a repeat of an old one
+    sink.append("outcomes", 0, [record(3 + n, message) for n, message in enumerate(new)])
+    sink.flush()
+    assert sink.counts()["outcomes"] == 4
+    assert rows(sink, "SELECT owed, told FROM outcome_ledger_total") == [(1, 1)]
+    assert rows(sink, "SELECT missing, unowed, doubled FROM outcome_ledger_total") == nothing_wrong
+    assert rows(sink, "SELECT toFloat64(cost_total_bps) FROM outcomes WHERE event_id = 'event-4'") == [(3.0,)]
+    assert open_sink().counts()["outcomes"] == 4
+
+
+def test_the_two_sides_of_the_ledger_are_kept_as_long(open_sink: OpenSink) -> None:
+    sink = open_sink(retention_days=LONG.model_copy(update={"outcomes": 77, "orders": 88}))
+    engines = dict(rows(sink, "SELECT name, engine_full FROM system.tables WHERE name LIKE '%_rows'"))
+    for table, days in {"outcomes": 77, "leader_events": 77, "orders": 88, "protection_changes": 88}.items():
+        assert f"toIntervalDay({days})" in engines[f"{table}_rows"], table
 
 
 def test_files_are_numbered_without_gaps(tmp_path: Path) -> None:
@@ -113,7 +171,7 @@ def test_every_table_syncs_as_the_settings_say(open_sink: OpenSink, sync_writes:
     engines = dict(
         rows(sink, "SELECT name, engine_full FROM system.tables WHERE name LIKE '%_rows' OR name = 'sink_positions'")
     )
-    assert len(engines) == 13
+    assert len(engines) == len(TABLES) + 2  # the latency table and the positions
     for name, engine in engines.items():
         assert f"fsync_after_insert = {int(sync_writes)}" in engine, name
         assert f"fsync_part_directory = {int(sync_writes)}" in engine, name

@@ -106,6 +106,7 @@ def test_what_a_restarted_writer_repeats_counts_once(sink: ClickHouseSink) -> No
         ("signals", "signals", samples.signal),
         ("orders", "orders", samples.order),
         ("outcomes", "outcomes", samples.outcome),
+        ("outcomes", "leader_events", samples.fan_out),
         ("bars", "bars", samples.bar),
     ],
 )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from processors.account.params import AccountParams, SubscriptionParams
-from schemas.accounts import LeaderEvent
-from schemas.reasons import RefusalReason
+from processors.account.params import AccountParams
+from processors.copying.params import SubscriptionParams
+from schemas.leaders import LeaderEvent
+from schemas.reasons import Leg, RefusalReason, Side
 
 Finding = tuple[RefusalReason, dict[str, str]]
 """Why not, and the numbers that decided: name -> number as text."""
@@ -29,6 +30,13 @@ class Proposal:
     stopped, None if they are not. closed_ms: log time when this subscription's last position in the instrument closed.
     told_before: sequence at which the leader told the same cause under another event id, None if never.
     size, notional: of the order, zero before it is sized.
+
+    leg, side, instrument, tick: of the wanted order (own instrument and side). paused: scope and reason of a pause that
+    applies, "" if none. halted: open trade errors of the subscription. status: of the subscription. leads: leaders that
+    this account is the source of. held: position of the subscription in the instrument with its entries in flight,
+    signed, own units.
+    Since 00:00 UTC of log time, of this subscription: day_orders (entries), day_notional, day_loss (realised loss after
+    fees, below zero if it is a gain). open_trades: instruments in which it has a position or an entry in flight.
     """
 
     now_ms: int
@@ -47,6 +55,19 @@ class Proposal:
     told_before: int | None
     size: Decimal
     notional: Decimal
+    leg: Leg = Leg.ENTRY
+    side: Side = Side.BUY
+    instrument: str = ""
+    tick: Decimal = Decimal(0)
+    paused: str = ""
+    halted: int = 0
+    status: str = "active"
+    leads: tuple[str, ...] = ()
+    held: Decimal = Decimal(0)
+    day_orders: int = 0
+    day_notional: Decimal = Decimal(0)
+    day_loss: Decimal = Decimal(0)
+    open_trades: int = 0
 
 
 class RiskCheck(Protocol):

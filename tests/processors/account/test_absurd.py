@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.accounts import AccountChanged, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.accounts import AccountChanged, InstrumentChanged, SubscriptionChanged
 from schemas.codec import BadRecord, decode, encode
+from schemas.leaders import LeaderEvent
 from schemas.market import Marks
 from schemas.reasons import Side
 from tests.processors.account.world import World, account, clock, fill, instrument, leader_event, marks, subscription

@@ -5,14 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 
-from processors.account.params import (
-    AccountParams,
+from processors.account.params import AccountParams, parse_account_params
+from processors.copying.params import (
     LimitEntry,
     ParamsError,
     PercentDistance,
     SubscriptionParams,
-    parse_account_params,
     parse_subscription_params,
 )
 
@@ -42,6 +42,15 @@ def test_none_is_off_and_zero_is_a_number() -> None:
     for off in ("stop_loss", "take_profit", "risk_per_trade"):
         with pytest.raises(ParamsError, match=off):
             parse_subscription_params({off: None})
+
+
+def test_the_words_of_yaml_that_are_read_as_truth_values_are_words() -> None:
+    tree = yaml.safe_load("{copy_existing: yes, drift: {policy: off}}")
+    params = parse_subscription_params(tree)
+    assert (params.copy_existing, params.drift.policy) == ("yes", "off")
+    assert parse_subscription_params(yaml.safe_load("copy_existing: no")).copy_existing == "no"
+    with pytest.raises(ParamsError, match=r"drift\.policy: Input should be 'off'"):
+        parse_subscription_params(yaml.safe_load("drift: {policy: on}"))
 
 
 @pytest.mark.parametrize(

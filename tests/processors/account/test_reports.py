@@ -285,7 +285,7 @@ def test_ended_orders_are_forgotten_but_none_of_an_open_bracket() -> None:
     kept = next(order for order in world.orders() if order.subscription == "kept")
     for order in world.orders():
         world.give(fill(order, "60000.1", trade=order.order_id))
-    world.give(subscription("kept", leader="nobody"))
+    world.give(subscription("kept", opposite="ignore"))
     for sequence in range(2, 60):
         world.give(leader_event(sequence, Side.SELL if sequence % 2 == 0 else Side.BUY))
         for order in world.orders():

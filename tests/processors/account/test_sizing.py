@@ -7,20 +7,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from processors.account.ledger import Valuation
-from processors.account.money import ZERO, money_context
-from processors.account.params import AccountParams, AtrDistance, PercentDistance, SubscriptionParams
+from processors.account.money import money_context
+from processors.account.params import AccountParams
 from processors.account.protection import Levels, levels
-from processors.account.sizing import Sized, size_entry
+from processors.account.sizing import Sized, margin_rate, size_entry
+from processors.copying.caps import CapRequest
+from processors.copying.modes import SizeRequest
+from processors.copying.params import AtrDistance, PercentDistance, SubscriptionParams
+from processors.copying.sizing import mode_of
 from schemas.market import Mark
 from schemas.reasons import RefusalReason, Side
-from tests.processors.account.world import BTC, instrument
+from tests.processors.account.world import BTC, instrument, leader_event
 
 D = Decimal
-
-
-def worth(equity: str, margin: str = "0") -> Valuation:
-    return Valuation(D(equity), ZERO, ZERO, D(margin), {}, {})
 
 
 def sized(
@@ -33,17 +32,32 @@ def sized(
     leverage: int = 10,
     **params: object,
 ) -> Sized | tuple[RefusalReason, dict[str, str]]:
+    """Size by risk, with the caps: as the gate does it."""
+    settings, rules = SubscriptionParams.model_validate({**params, "ratio": ratio}), instrument()
     with money_context():
-        return size_entry(
-            worth(equity, margin),
-            D(held),
-            D(price),
-            D(stop),
-            D(ratio),
-            AccountParams(leverage=leverage),
-            SubscriptionParams.model_validate(params),
-            instrument(),
+        request = SizeRequest(
+            leader_size=None,
+            leader_position=None,
+            leader_price=D(price),
+            leader_equity=None,
+            price=D(price),
+            contract_size=rules.contract_size,
+            equity=D(equity),
+            risk_per_trade=settings.risk_per_trade,
+            loss_per_unit=abs(D(price) - D(stop)),
+            ratio=settings.ratio,
         )
+        caps = CapRequest(
+            params=settings,
+            held=D(held),
+            leader_held=D(held),
+            instrument_held=D(held),
+            account_held=D(held),
+            day_notional=D(0),
+            margin_free=max(D(equity) - D(margin), D(0)),
+            margin_rate=margin_rate(leverage, AccountParams().taker_fee_rate),
+        )
+        return size_entry(mode_of(settings.size).wish(settings.size, request), D(0), D(price), rules, caps)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +86,8 @@ def test_size(given_values: dict[str, object], size: str, limit: str) -> None:
 @pytest.mark.parametrize(
     ("given_values", "reason"),
     [
-        ({"equity": "0"}, RefusalReason.NO_EQUITY),
-        ({"equity": "-5"}, RefusalReason.NO_EQUITY),
         ({"equity": "80"}, RefusalReason.BELOW_MINIMUM),  # 1.6 / 1800 < 0.001
-        ({"max_position_notional": "50"}, RefusalReason.BELOW_MINIMUM),
+        ({"max_position_notional": "50"}, RefusalReason.MAX_POSITION),
         ({"held": "1000"}, RefusalReason.MAX_POSITION),
         ({"margin": "10000"}, RefusalReason.INSUFFICIENT_MARGIN),
         ({"margin": "20000"}, RefusalReason.INSUFFICIENT_MARGIN),
@@ -143,7 +155,8 @@ def level(
 ) -> Levels | tuple[RefusalReason, dict[str, str]]:
     mark = Mark(now_ms=0, instrument=BTC, bid=D(bid or price), ask=D(ask or price))
     with money_context():
-        return levels(side, D(price), atr, SubscriptionParams.model_validate(params), instrument(tick=D(tick)), mark)
+        event = leader_event(1, side, price, atr=atr)
+        return levels(side, D(price), event, SubscriptionParams.model_validate(params), instrument(tick=D(tick)), mark)
 
 
 @pytest.mark.parametrize(

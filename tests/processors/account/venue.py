@@ -7,7 +7,8 @@ import random
 from decimal import Decimal
 from typing import Any
 
-from schemas.orders import CancelOrder, Order
+from schemas.accounts import Transfer
+from schemas.orders import CancelOrder, ChangeProtection, Order
 from schemas.reasons import Leg, ReportKind
 from schemas.status import VenueReport
 from tests.processors.account.world import fill, leg_report, report
@@ -30,27 +31,44 @@ class Venue:
         self.trades = 0
         self.filled: list[VenueReport] = []
         self.price = Decimal(60000)
+        self.prices: dict[str, Decimal] = {}  # of other instruments than the first
+        self.lots: dict[str, Decimal] = {}
 
-    def take(self, order: Order | CancelOrder, now_ms: int) -> None:
+    def take(self, order: Order | CancelOrder | ChangeProtection | Transfer, now_ms: int) -> None:
         """Act on what came over the `orders` topic."""
+        if isinstance(order, Transfer):
+            return
         if isinstance(order, CancelOrder):
             self._cancel(order.order_id, now_ms)
+        elif isinstance(order, ChangeProtection):
+            self._protect(order, now_ms)
         elif order.leg is Leg.ENTRY:
             self._entry(order, now_ms)
         else:
             self._exit(order, now_ms)
 
-    def _parts(self, size: Decimal) -> list[Decimal]:
-        lots, parts = int(size / LOT), []
+    def _protect(self, change: ChangeProtection, now_ms: int) -> None:
+        if self.open.get(change.order_id, Decimal(0)) > 0 and change.stop_loss is not None:
+            entry = self.entries[change.order_id]
+            told = leg_report(entry, Leg.STOP_LOSS, K.ACCEPTED, now_ms, trigger_price=change.stop_loss)
+            self.pending.append(told)
+
+    def _parts(self, size: Decimal, lot: Decimal) -> list[Decimal]:
+        lots, parts = int(size / lot), []
         while lots > 0 and len(parts) < 2:
             part = self.chance.randint(1, lots)
-            parts.append(part * LOT)
+            parts.append(part * lot)
             lots -= part
-        return [*parts, lots * LOT] if lots else parts
+        return [*parts, lots * lot] if lots else parts
+
+    def _lot(self, order: Order) -> Decimal:
+        return self.lots.get(order.instrument, LOT)
 
     def _fill(self, order: Order, size: Decimal, now_ms: int, leg: Leg | None = None) -> None:
         self.trades += 1
-        price = self.price + self.chance.randint(-500, 500)
+        price = self.prices.get(order.instrument, self.price)
+        price += price * self.chance.randint(-500, 500) / 60_000
+        price = price.quantize(Decimal("0.01"))
         values: dict[str, Any] = (
             {"fee": price * size * Decimal("0.0005")} if self.chance.random() < 0.8 else {"fee": None}
         )
@@ -86,7 +104,7 @@ class Venue:
         if fate == "unknown":
             self.pending.append(report(order, K.UNKNOWN, now_ms))
         self.resting[order.order_id] = order.size
-        parts = self._parts(order.size)
+        parts = self._parts(order.size, self._lot(order))
         for part in parts if fate in ("fill", "unknown") else parts[:-1] if fate == "part" else []:
             self._fill_entry(order, part, now_ms)
 
@@ -107,7 +125,7 @@ class Venue:
             self.pending.append(report(order, K.REJECTED, now_ms, message="no position"))
             return
         self.open[order.closes] -= size
-        for part in self._parts(size):
+        for part in self._parts(size, self._lot(order)):
             self._fill(order, part, now_ms)
         if size < order.size:
             self.pending.append(report(order, K.CANCELLED, now_ms))
@@ -122,7 +140,7 @@ class Venue:
             self.pending.append(leg_report(entry, Leg.STOP_LOSS, K.REJECTED, now_ms))
             return
         leg, other = self.chance.sample([Leg.STOP_LOSS, Leg.TAKE_PROFIT], 2)
-        for part in self._parts(self.open[entry.order_id]):
+        for part in self._parts(self.open[entry.order_id], self._lot(entry)):
             self._fill(entry, part, now_ms, leg)
         self.open[entry.order_id] = Decimal(0)
         self.pending.append(leg_report(entry, other, K.CANCELLED, now_ms))

@@ -7,12 +7,13 @@ from typing import Any
 from processors.account.processor import AccountProcessor
 from processors.account.state import Account, Holding, State, holding_key
 from processors.protocols import Meta, Out
-from schemas.accounts import AccountChanged, Command, InstrumentChanged, LeaderEvent, SubscriptionChanged
+from schemas.accounts import AccountChanged, Command, InstrumentChanged, SubscriptionChanged
 from schemas.codec import encode
 from schemas.ids import derive_id
+from schemas.leaders import LeaderEvent
 from schemas.market import Clock, Mark, Marks
 from schemas.orders import CancelOrder, Order
-from schemas.reasons import Leg, ReportKind, Side, SignalClass
+from schemas.reasons import LeaderAction, Leg, ReportKind, Side, SignalClass
 from schemas.status import AccountState, Fill, OrderStatus, Outcome, PositionChanged, VenueReport
 from schemas.system import Alert
 
@@ -77,11 +78,12 @@ def leader_event(
     cause = fields.pop("cause", f"signal-{leader}-{sequence}")
     values: dict[str, Any] = {
         "event_id": derive_id("leader-event", leader, cause),
-        "action": "entry",
+        "action": LeaderAction.ENTRY,
         "signal_class": SignalClass.BUY if side is Side.BUY else SignalClass.SELL,
         "strength": 0.8,
         "event_ms": now_ms,
     }
+    values["action"] = LeaderAction(fields.pop("action", values["action"]))
     return LeaderEvent(
         now_ms=now_ms,
         leader=leader,
@@ -182,7 +184,8 @@ class World:
         assert self.processor.encode(self.state) == data
 
     def _said(self, kind: type, outs: Sequence[Out] | None) -> list[Any]:
-        return [out.value for out in (self.last if outs is None else outs) if isinstance(out.value, kind)]
+        found = self.last if outs is None else outs  # what goes to the statistics is said elsewhere too
+        return [out.value for out in found if isinstance(out.value, kind) and out.topic != "copy-results"]
 
     def orders(self, outs: Sequence[Out] | None = None) -> list[Order]:
         return self._said(Order, outs)

@@ -383,3 +383,110 @@ def test_fee_currency_is_the_settlement_currency() -> None:
     assert pricing.fee_currency("binanceusdm:BTC/USDT:USDT") == "USDT"
     assert pricing.fee_currency("deribit:BTC/USD:BTC") == "BTC"
     assert pricing.fee_currency("kraken:ETH/EUR") == "EUR"
+
+
+def test_new_trigger_prices_move_the_resting_legs() -> None:
+    run = Run(PLAIN, quote(1000)).submit(order("o", bracket=bracket("95", "110")), at=1000).feed(quote(1001))
+    assert run.core.change_protection("o", D(97), None, 1001)
+    run.feed(quote(1002))
+    assert [(e.client_order_id, e.trigger_price) for e in run.events[-1:]] == [("sl", D(97))]
+    assert run.said("tp") == ["accepted 1"]  # None leaves it as it is
+    assert run.feed(trade(1003, "97.5")).said("sl") == ["accepted 1", "accepted 1"]
+    assert run.core.change_protection("o", D(96), D(120), 1003)  # further away again: the old price is dead
+    run.feed(quote(1004), trade(1005, "96.5"), trade(1006, "111"))
+    assert run.said("sl") == ["accepted 1"] * 3
+    assert run.feed(trade(1007, "96", size="1"), quote(1008)).said("sl")[3:] == ["fill 1@96"]
+    assert run.said("tp")[-1] == "cancelled 1 one_cancels_other"
+    assert not run.core.change_protection("o", D(90), D(130), 1008)  # nothing is left to change
+
+
+def test_new_trigger_prices_before_the_entry_fills_are_those_it_brings() -> None:
+    run = Run(PLAIN, quote(1000)).submit(order("o", kind="limit", limit_price="98", bracket=bracket()), at=1000)
+    run.feed(quote(1001))
+    assert run.core.change_protection("o", D(94), D(111), 1001)
+    run.feed(quote(1002), quote(1003, bid="97", ask="98"))
+    assert {e.client_order_id: e.trigger_price for e in run.events if e.client_order_id in ("sl", "tp")} == {
+        "sl": D(94),
+        "tp": D(111),
+    }
+
+
+def test_new_trigger_prices_on_their_way_meet_legs_that_came_to_rest_meanwhile() -> None:
+    params = PLAIN.model_copy(update={"cancel_latency": Latency(fixed_ms=50)})
+    run = Run(params, quote(1000)).submit(order("o", bracket=bracket()), at=1000)
+    assert run.core.change_protection("o", D(97), None, 1000)  # arrives at 1050
+    run.feed(quote(1001))
+    assert run.core.orders["sl"].trigger_price == D(95)
+    again = decode(params, encode(run.core))  # a kill in between
+    for core in (run.core, again):
+        core.apply(0, quote(1049))
+        assert core.orders["sl"].trigger_price == D(95)
+        core.apply(0, quote(1050))
+        assert core.orders["sl"].trigger_price == D(97)
+        assert core.orders["tp"].trigger_price == D(110)
+    assert encode(run.core) == encode(again)
+
+
+def test_a_repeated_change_is_harmless_and_a_fired_leg_keeps_its_price() -> None:
+    run = Run(PLAIN, quote(1000)).submit(order("o", size="5", bracket=bracket()), at=1000).feed(quote(1001))
+    for _ in range(3):
+        assert run.core.change_protection("o", D(97), D(112), 1001)
+    run.feed(quote(1002))
+    assert run.core.change_protection("o", D(97), D(112), 1002)
+    run.feed(quote(1003))
+    assert run.said("sl") == run.said("tp") == ["accepted 5", "accepted 5"]
+    run.feed(quote(1004, bid="96", size="2"), trade(1005, "97"))  # the stop fires and fills in part
+    assert run.core.orders["sl"].state == "taking"
+    assert not run.core.change_protection("o", D(90), D(130), 1005)
+    assert run.feed(quote(1006, bid="96", size="5")).said("sl")[-1] == "fill 3@96"
+
+
+def test_a_price_that_the_market_has_passed_fires_at_once() -> None:
+    run = Run(PLAIN, quote(1000)).submit(order("o", bracket=bracket(trigger="quote")), at=1000).feed(quote(1001))
+    assert run.core.change_protection("o", D("99.5"), None, 1001)
+    assert run.feed(quote(1002)).said("sl") == ["accepted 1", "accepted 1", "fill 1@99"]
+
+
+def leg_sizes(run: Run) -> dict[str, Decimal]:
+    return {name: order.size for name, order in run.core.orders.items() if order.entry}
+
+
+def three_brackets() -> Run:
+    run = Run(PLAIN, quote(1000, size="50"))
+    for number, size in ((1, "2"), (2, "3"), (3, "1")):
+        legs = Bracket(
+            stop_loss=D(95), take_profit=D(110), stop_loss_client_id=f"sl{number}", take_profit_client_id=f"tp{number}",
+            trigger="trade",
+        )  # fmt: skip
+        run.submit(order(f"e{number}", size=size, bracket=legs), at=1000).feed(quote(1000 + number, size="50"))
+    assert leg_sizes(run) == {"sl1": 2, "tp1": 2, "sl2": 3, "tp2": 3, "sl3": 1, "tp3": 1}
+    return run
+
+
+def reducing(name: str, size: str, closes: str) -> VenueOrder:
+    return order(name, Side.SELL, size=size, reduce_only=True, closes=closes)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_several_exits_at_once_close_the_oldest_brackets_and_leave_the_rest_protected(turn: int) -> None:
+    run = three_brackets()
+    run.submit(*[reducing("x1", "2", "e1"), reducing("x2", "1", "e2")][::turn], at=1010)
+    run.feed(quote(1011, size="50"))
+    assert leg_sizes(run) == {"sl2": 2, "tp2": 2, "sl3": 1, "tp3": 1}
+    run.feed(trade(1012, "94"), quote(1013, bid="94", size="50"))
+    assert run.core.positions.groups == {}
+    assert (run.said("sl2")[-1], run.said("sl3")[-1]) == ("fill 2@94", "fill 1@94")
+
+
+def test_a_partial_exit_reduces_the_bracket_that_it_names_while_it_fills_in_parts() -> None:
+    run = three_brackets()
+    run.submit(reducing("x", "2", "e2"), at=1010).feed(quote(1011, size="1"))
+    assert leg_sizes(run) == {"sl1": 2, "tp1": 2, "sl2": 2, "tp2": 2, "sl3": 1, "tp3": 1}
+    run.feed(quote(1012, size="9"))
+    assert leg_sizes(run) == {"sl1": 2, "tp1": 2, "sl2": 1, "tp2": 1, "sl3": 1, "tp3": 1}
+
+
+def test_an_exit_that_is_larger_than_its_bracket_goes_on_with_the_oldest() -> None:
+    run = three_brackets()
+    run.submit(reducing("x", "4", "e2"), at=1010).feed(quote(1011, size="50"))
+    assert leg_sizes(run) == {"sl1": 1, "tp1": 1, "sl3": 1, "tp3": 1}

@@ -29,7 +29,7 @@ def schedules(draw: st.DrawFn, brackets: bool = True) -> list[Step]:
     now_ms, names = 1000, []
     for number in range(draw(st.integers(5, 60))):
         now_ms += draw(st.integers(0, 6))
-        what = draw(st.sampled_from("qqqttsssxc" if brackets else "qqqttss"))
+        what = draw(st.sampled_from("qqqttsssxcp" if brackets else "qqqttss"))
         instrument = draw(st.sampled_from(INSTRUMENTS))
         price, size = draw(st.integers(92, 108)), draw(st.integers(0, 4))
         common: dict[str, Any] = {"now_ms": now_ms, "instrument": instrument}
@@ -46,6 +46,9 @@ def schedules(draw: st.DrawFn, brackets: bool = True) -> list[Step]:
             )
         elif what == "c" and names:
             steps.append(("cancel", (draw(st.sampled_from(names)), now_ms)))
+        elif what == "p" and names:
+            prices = [draw(st.none() | st.integers(88, 112).map(D)) for _ in range(2)]
+            steps.append(("protect", (draw(st.sampled_from(names)), *prices, now_ms)))
         elif what == "x":
             other = draw(st.sampled_from([Clock(now_ms=now_ms), FeedGap(reason="cut", **common)]))
             steps.append(("market", other))
@@ -85,6 +88,8 @@ def act(core: MatchingCore, step: Step) -> None:
         core.apply(INSTRUMENTS.index(getattr(value, "instrument", INSTRUMENTS[0])), value)
     elif kind == "submit":
         core.submit(msgspec.json.decode(msgspec.json.encode(value[0]), type=VenueOrder), value[1])
+    elif kind == "protect":
+        core.change_protection(*value)
     else:
         core.cancel(*value)
 
