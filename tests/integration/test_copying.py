@@ -288,7 +288,7 @@ def test_a_killed_worker_goes_on_and_the_venue_holds_the_sum_of_the_subscription
         sums[key] = sums.get(key, D(0)) + size
     before, pid = len(desk.watch.messages("account-events", VenuePosition)), desk.run.pids()["trading"]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: desk.run.running("trading") and desk.run.pids()["trading"] != pid, "the worker runs again")
+    until(lambda: desk.run.running("trading") and desk.run.pids().get("trading", pid) != pid, "the worker runs again")
 
     def netted() -> dict[tuple[str, str], D]:
         told = desk.watch.messages("account-events", VenuePosition)[before:]
