@@ -40,7 +40,7 @@ run: install ## Start the pipeline: broker, feed, roles, ClickHouse, live view (
 	$(BIN)/wakeline up $(ARGS)
 
 test: install-dev ## Run all tests but the long fault runs (ARGS="tests/streams -k kill" JOBS=0)
-	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: install-dev ## Run the long fault runs
 	$(BIN)/python -m pytest -m soak $(ARGS)
