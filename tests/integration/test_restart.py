@@ -148,8 +148,8 @@ def test_killed_workers_and_a_killed_broker_are_started_again(folder: Path) -> N
         for victim in ("sink", "trading"):
             os.kill(pids[victim], signal.SIGKILL)
         for victim in ("sink", "trading"):
-            gone = pids[victim]
-            until(lambda name=victim, gone=gone: run.running(name) and run.pids().get(name) != gone, f"{victim} again")
+            old = (None, pids[victim])
+            until(lambda name=victim, old=old: run.running(name) and run.pids().get(name) not in old, f"{victim} again")
             assert f"worker {victim} was ended by SIGKILL" in run.said
         os.kill(json.loads((folder / "broker" / "node-1" / "pid.json").read_text())["pid"], signal.SIGKILL)
         until(lambda: "the broker answers again" in run.said, "the broker is back")
