@@ -1,6 +1,6 @@
 """What the commands that decide have in common: the store, the time, waiting for the relay, settings from `--set`.
 
-Entry points: `Desk` (the store of a data folder), `changes_of` (`--set`, `--unset`), `json_option`, `table`.
+Entry points: `Desk` (the store of a data folder), `changes_of` (`--set`), `add_move`, `json_option`, `table`.
 
 A decision is committed before the command says so; it reaches the broker through the relay of the role `outbox`.
 """
@@ -10,12 +10,12 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cli.exit_codes import ExitCode, Failure
-from cli.options import Chosen, parse_assignment
+from cli.options import Chosen, parse_assignment, place_options
 
 if TYPE_CHECKING:
     from streams.decisions import DecisionStore, Taken
@@ -117,6 +117,19 @@ class Desk:
         """Whether the store is a server's, whose relay may run on another machine."""
         dsn = self.settings.execution.store
         return dsn is not None and not dsn.startswith("sqlite")
+
+
+def add_move(group: click.Group, thing: Literal["leader", "subscription"], event: str, done: str, words: str) -> None:
+    """Add the command `event` to `group`: it moves the life cycle of the leader or subscription it is given."""
+
+    @group.command(event, help=words)
+    @click.argument("name")
+    @json_option
+    @place_options
+    def move(name: str, as_json: bool, chosen: Chosen) -> None:
+        with Desk(chosen) as desk, desk.refusing():
+            taken = desk.store.move(thing, name, event, desk.now_ms())
+            desk.tell(taken, f"{thing} {name} {done}", as_json, **{thing: name})
 
 
 def changes_of(

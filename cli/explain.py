@@ -138,10 +138,6 @@ SENTENCES: Final[dict[RefusalReason, tuple[str, ...]]] = {
         "The event waited while the position was being reduced, and a newer one of the leader took its place.",
         "The event waited while the position was being reduced; the leader's event {by_sequence} took its place.",
     ),
-    R.EXISTING_NOT_COPIED: (
-        "The leader held this position before the subscription began, and copy_existing does not copy it "
-        "(`wakeline follow existing` answers for positions that were asked about).",
-    ),
     R.CYCLE: (
         "The event came from this account's own trades through a circle of leaders.",
         "The event came through {chain}, which ends at this account's own leader {own_leader}: a circle.",

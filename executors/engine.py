@@ -27,7 +27,7 @@ from executors.store import Changes, OutboxRow, Record, Store
 from schemas.accounts import Transfer
 from schemas.orders import CancelOrder, ChangeProtection, Order
 from schemas.reasons import Leg, ReportKind
-from schemas.system import ControlState
+from schemas.system import ControlState, scopes_of
 
 log = logging.getLogger(__name__)
 
@@ -296,8 +296,7 @@ class ExecutionEngine:
         """None: may be sent; "": not known yet (hold); else the reason of the pause."""
         if not self._control_known:
             return ""
-        scopes = ("*", f"leader:{order.leader}", f"account:{order.account}", f"subscription:{order.subscription}")
-        for scope in scopes:
+        for scope in scopes_of(order.leader, order.account, order.subscription):
             state = self._paused.get(scope)
             if state is not None:
                 return f"{scope} is paused: {state.reason or 'no reason given'}"

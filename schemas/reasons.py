@@ -54,7 +54,6 @@ class RefusalReason(StrEnum):
     ACCUMULATED = "accumulated"
     IN_LINE = "in_line"
     SUPERSEDED = "superseded"
-    EXISTING_NOT_COPIED = "existing_not_copied"
     CYCLE = "cycle"
     NO_PROTECTION_CHANGE = "no_protection_change"
     BAD_SETTINGS = "bad_settings"

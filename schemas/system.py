@@ -27,6 +27,11 @@ class Alert(Message, frozen=True, kw_only=True, tag="alert"):
     numbers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+def scopes_of(leader: str, account: str, subscription: str) -> tuple[str, str, str, str]:
+    """Return the scopes whose pause stops the entries of a subscription, widest first."""
+    return "*", f"leader:{leader}", f"account:{account}", f"subscription:{subscription}"
+
+
 class ControlState(Message, frozen=True, kw_only=True, tag="control_state"):
     """Pauses and breakers by scope (`*`, `leader:NAME`, `account:NAME`, `subscription:NAME`), compacted by scope.
 

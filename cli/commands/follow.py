@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.deciding import Desk, as_text, changes_of, json_option, new_id, set_option, table, unset_option
+from cli.deciding import Desk, add_move, as_text, changes_of, json_option, new_id, set_option, table, unset_option
 from cli.exit_codes import ExitCode, Failure
 from cli.options import Chosen, place_options
 
@@ -50,6 +50,7 @@ def list_subscriptions(leader: str | None, account: str | None, as_json: bool, c
 def show(name: str, as_json: bool, chosen: Chosen) -> None:
     """Show a subscription with every setting and the level it came from: product, leader, group, subscription."""
     from processors.copying.params import ParamsError
+    from schemas.system import scopes_of
     from streams.copying_rules import resolved
 
     with Desk(chosen) as desk:
@@ -60,7 +61,7 @@ def show(name: str, as_json: bool, chosen: Chosen) -> None:
         found = resolved(known, subscription)
     except ParamsError as error:
         raise Failure(ExitCode.FAILURE, f"the settings contradict each other: {error}", "Change one of them") from error
-    scopes = ["*", f"leader:{subscription.leader}", f"account:{subscription.account}", f"subscription:{name}"]
+    scopes = scopes_of(subscription.leader, subscription.account, name)
     about = {**_about(subscription), "paused_by_hand": [scope for scope in scopes if scope in pauses]}
     values = found.params.model_dump(mode="json")
     if as_json:
@@ -157,21 +158,13 @@ def change(
         desk.tell(taken, f"subscription {name} changed", as_json, subscription=name)
 
 
-def _move(event: str, done: str, words: str) -> None:
-    @follow.command(event, help=words)
-    @click.argument("name")
-    @json_option
-    @place_options
-    def move(name: str, as_json: bool, chosen: Chosen) -> None:
-        with Desk(chosen) as desk, desk.refusing():
-            taken = desk.store.move("subscription", name, event, desk.now_ms())
-            desk.tell(taken, f"subscription {name} {done}", as_json, subscription=name)
-
-
-_move("pause", "paused", "Pause a subscription: it opens nothing and keeps and protects what it has.")
-_move("resume", "resumed", "Let a paused subscription go on with the leader's next event.")
-_move("stop", "stopped", "Stop a subscription: close all of its positions and follow nothing more.")
-_move("close", "closed", "End a subscription and leave its positions to their stop-loss and take-profit.")
+for _event, _done, _words in (
+    ("pause", "paused", "Pause a subscription: it opens nothing and keeps and protects what it has."),
+    ("resume", "resumed", "Let a paused subscription go on with the leader's next event."),
+    ("stop", "stopped", "Stop a subscription: close all of its positions and follow nothing more."),
+    ("close", "closed", "End a subscription and leave its positions to their stop-loss and take-profit."),
+):
+    add_move(follow, "subscription", _event, _done, _words)
 
 
 @follow.command()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.deciding import Desk, as_text, changes_of, json_option, set_option, table, unset_option
+from cli.deciding import Desk, add_move, as_text, changes_of, json_option, set_option, table, unset_option
 from cli.exit_codes import ExitCode, Failure
 from cli.options import Chosen, place_options
 
@@ -149,20 +149,12 @@ def change(
         desk.tell(taken, f"leader {name} changed", as_json, leader=name)
 
 
-def _move(event: str, done: str, words: str) -> None:
-    @leaders.command(event, help=words)
-    @click.argument("name")
-    @json_option
-    @place_options
-    def move(name: str, as_json: bool, chosen: Chosen) -> None:
-        with Desk(chosen) as desk, desk.refusing():
-            taken = desk.store.move("leader", name, event, desk.now_ms())
-            desk.tell(taken, f"leader {name} {done}", as_json, leader=name)
-
-
-_move("pause", "paused", "Pause a leader: its entries are not copied until it resumes, its exits are.")
-_move("resume", "resumed", "Let a paused leader go on.")
-_move("close", "closed", "Close a leader for good; followers do what their `on_leader_closed` says.")
+for _event, _done, _words in (
+    ("pause", "paused", "Pause a leader: its entries are not copied until it resumes, its exits are."),
+    ("resume", "resumed", "Let a paused leader go on."),
+    ("close", "closed", "Close a leader for good; followers do what their `on_leader_closed` says."),
+):
+    add_move(leaders, "leader", _event, _done, _words)
 
 
 def _hook(name: str, settings: Any) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 from schemas.orders import Order
 from schemas.reasons import LeaderAction, OutcomeState
 from schemas.status import FanOut, FollowerState, Outcome, TradeError
-from schemas.system import ControlState
+from schemas.system import ControlState, scopes_of
 
 KEPT_EVENTS = 2_000
 KEPT_PAIRS = 50_000
@@ -189,12 +189,12 @@ class Copies:
             return "halted"
         if own != "active":
             return own
-        scopes = (f"subscription:{row.subscription}", f"account:{row.account}", f"leader:{row.leader}", _ALL)
-        for scope in scopes:
+        scopes = scopes_of(row.leader, row.account, row.subscription)
+        for scope in reversed(scopes):
             state = self._scopes.get(scope)
             if state is not None and state.paused:
                 what = "breaker" if state.reason.startswith(_BREAKER) else "paused"
-                return what if scope == scopes[0] else f"{what}: {'all' if scope == _ALL else scope.partition(':')[0]}"
+                return what if scope == scopes[-1] else f"{what}: {'all' if scope == _ALL else scope.partition(':')[0]}"
         leader = self._leaders.get(row.leader)
         return own if leader is None or leader.status == "active" else "paused: leader"
 

@@ -294,7 +294,7 @@ def _wish(
     rules, mark = state.ledger.instruments.get(instrument), state.ledger.marks.get(instrument)
     if rules is None:
         return RefusalReason.UNKNOWN_INSTRUMENT
-    price = event.price if mark is None else (mark.ask if event.side is Side.BUY else mark.bid)
+    price = event.price if mark is None else touch(mark, event.side)
     equity = value(state, account).equity if params.capital is None else params.capital
     request = size_request(event, params, rules, price, equity)
     absent = missing(params.size, request)

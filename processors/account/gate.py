@@ -33,6 +33,7 @@ from schemas.leaders import LeaderEvent
 from schemas.market import Mark
 from schemas.orders import CancelOrder, ChangeProtection, Order, Protection
 from schemas.reasons import Leg, RefusalReason, Side
+from schemas.system import scopes_of
 
 
 def _ranked(checks: Sequence[RiskCheck]) -> tuple[RiskCheck, ...]:
@@ -259,8 +260,6 @@ def refused_exit(
     state: State, account: Account, subscription: Subscription, holding: Holding, event: LeaderEvent, now_ms: int
 ) -> Finding | None:
     """Ask the checks that apply to exits; None: the exit may go."""
-    if not _ON_EXITS:
-        return None
     worth = value(state, account)
     params, account_params = state.params_of(subscription, holding.instrument), state.params_of_account(account)
     want = Want(Side.SELL if holding.size > ZERO else Side.BUY, holding.instrument)
@@ -383,7 +382,7 @@ def pause_reason(state: State, subscription: Subscription, leader: str) -> str:
     paused = state.ledger.paused
     if not paused:
         return ""
-    scopes = ("*", f"leader:{leader}", f"account:{subscription.account}", f"subscription:{subscription.subscription}")
+    scopes = scopes_of(leader, subscription.account, subscription.subscription)
     return next((f"{scope}: {paused[scope]}" for scope in scopes if scope in paused), "")
 
 
@@ -421,7 +420,6 @@ def _proposal(
         instrument=want.instrument,
         paused=pause_reason(state, subscription, event.leader),
         halted=len(subscription.errors),
-        status=subscription.status,
         leads=tuple(state.leads.get(account.account, ())),
         held=exposure_of(account, holding),
         day_orders=use.orders,

@@ -41,7 +41,7 @@ from schemas.leaders import LeaderEvent, LeaderStateChanged
 from schemas.market import Clock, Marks
 from schemas.reasons import Leg
 from schemas.status import VenuePosition, VenueReport
-from schemas.system import ControlState
+from schemas.system import ControlState, scopes_of
 
 KEPT_TRANSFERS = 1_000
 _LARGEST_CONTRACT = Decimal("1e6")
@@ -173,7 +173,7 @@ def _subscription_changed(state: State, event: SubscriptionChanged, meta: Meta) 
     outs = telling.follower_state(state, subscription, meta.now_ms)
     account = state.ledger.accounts.get(event.account)
     if account is not None and event.status != "active":
-        outs += _stop_entries(account, "paused", event.status, meta.now_ms, event.subscription)
+        outs += _stop_entries(account, "paused", event.status, meta.now_ms, f"subscription:{event.subscription}")
     if event.status == "stopped":
         outs += close_all(state, subscription, f"stop-{meta.now_ms}", meta.now_ms)
     outs += tell_worth(state, subscription, meta.now_ms)
@@ -242,16 +242,10 @@ def _control(state: State, event: ControlState, meta: Meta) -> list[Out]:
         paused.pop(event.scope, None)
         return []
     paused[event.scope] = event.reason or "no reason given"
-    outs: list[Out] = []
-    kind, _, name = event.scope.partition(":")
-    for account_id in state.account_ids if kind != "account" else [name] * (name in state.ledger.accounts):
-        account = state.ledger.accounts[account_id]
-        for order_id in list(account.working):
-            order = account.orders[order_id]
-            meant = kind in ("*", "account") or name == (order.leader if kind == "leader" else order.subscription)
-            if order.leg is Leg.ENTRY and meant:
-                outs += ask_cancel(account, order, "paused", event.scope, meta.now_ms)
-    return outs
+    accounts = [state.ledger.accounts[name] for name in state.account_ids]
+    return [
+        out for account in accounts for out in _stop_entries(account, "paused", event.scope, meta.now_ms, event.scope)
+    ]
 
 
 def _venue_position(state: State, event: VenuePosition, meta: Meta) -> list[Out]:
@@ -276,12 +270,12 @@ def _transfer(state: State, event: Transfer, meta: Meta) -> list[Out]:
     return [Out("orders", event.account, event)]  # a venue that keeps balances itself (paper) must know too
 
 
-def _stop_entries(account: Account, why: str, cause: str, now_ms: int, subscription: str | None = None) -> list[Out]:
-    """Ask to cancel the account's entries in flight, or those of one subscription."""
+def _stop_entries(account: Account, why: str, cause: str, now_ms: int, scope: str = "*") -> list[Out]:
+    """Ask to cancel the account's entries in flight, those of `scope`."""
     outs: list[Out] = []
     for order_id in account.working:
         order = account.orders[order_id]
-        if order.leg is Leg.ENTRY and subscription in (None, order.subscription):
+        if order.leg is Leg.ENTRY and scope in scopes_of(order.leader, account.account, order.subscription):
             outs += ask_cancel(account, order, why, cause, now_ms)
     return outs
 

@@ -197,7 +197,6 @@ class Subscription(msgspec.Struct, array_like=True):
     use: DayUse = msgspec.field(default_factory=DayUse)
     existing: str = ""
     base: Decimal = ZERO
-    told_ms: int = 0
 
 
 class FollowedLeader(msgspec.Struct, array_like=True):

@@ -357,6 +357,24 @@ def _reversal(state: State, subscription: Subscription, holding: Holding, closin
     return Want(closing.event.side.opposite if opposite else closing.event.side, holding.instrument)
 
 
+def _failed(
+    state: State, order: Tracked, kind: str, words: str, now_ms: int, numbers: dict[str, str] | None = None
+) -> tuple[str, list[Out]]:
+    """Note that an order failed, see halts.fail."""
+    return fail(
+        state,
+        order.subscription,
+        kind,
+        words,
+        now_ms,
+        instrument=order.instrument,
+        order_id=order.order_id,
+        event_id=order.event_id,
+        cause=order.cause,
+        numbers=numbers,
+    )
+
+
 def _not_closed(
     state: State, account: Account, holding: Holding, closing: Closing, first: Tracked, words: str, now_ms: int
 ) -> tuple[str, list[Out]]:
@@ -366,18 +384,8 @@ def _not_closed(
         f"{': ' + words if words else ''}; its protective legs may be gone: close it by hand or send an exit"
     )
     outs = [telling.alert(account.account, "position_not_closed", "critical", text, now_ms)]
-    error_id, told = fail(
-        state,
-        holding.subscription,
-        "not_closed",
-        words or text,
-        now_ms,
-        instrument=holding.instrument,
-        order_id=first.order_id,
-        event_id=first.event_id,
-        cause=closing.cause,
-        numbers={"left": str(holding.size), "wanted": str(closing.leave)},
-    )
+    numbers = {"left": str(holding.size), "wanted": str(closing.leave)}
+    error_id, told = _failed(state, first, "not_closed", words or text, now_ms, numbers)
     return error_id, outs + told
 
 
@@ -438,18 +446,8 @@ def _entry_outcome(state: State, account: Account, order: Tracked, holding: Hold
             words = "cancelled unfilled: the leader turned before it was filled"
     kind = "rejected" if order.state == OrderState.REJECTED else "expired" if reason is RefusalReason.EXPIRED else ""
     if kind and order.filled == ZERO:
-        error_id, outs = fail(
-            state,
-            order.subscription,
-            kind,
-            words or kind,
-            now_ms,
-            instrument=order.instrument,
-            order_id=order.order_id,
-            event_id=order.event_id,
-            cause=order.cause,
-            numbers={"size": str(order.size), "price": str(order.reference_price)},
-        )
+        asked = {"size": str(order.size), "price": str(order.reference_price)}
+        error_id, outs = _failed(state, order, kind, words or kind, now_ms, asked)
     cost = telling.copy_cost([order], holding.contract_size)
     return outs + telling.outcome(
         order,
@@ -489,17 +487,7 @@ def _lost_stop(state: State, account: Account, holding: Holding, leg: Tracked, n
         + ("it is being closed" if closes else "it is unprotected: close it or set a stop by hand")
     )
     outs = [telling.alert(account.account, "stop_loss_lost", "critical", text, now_ms)]
-    outs += fail(
-        state,
-        holding.subscription,
-        "protection_lost",
-        leg.words or "the venue refused the stop-loss",
-        now_ms,
-        instrument=holding.instrument,
-        order_id=leg.order_id,
-        event_id=leg.event_id,
-        cause=leg.cause,
-    )[1]
+    outs += _failed(state, leg, "protection_lost", leg.words or "the venue refused the stop-loss", now_ms)[1]
     if closes and holding.closing is not None:  # being reduced: what that leaves is closed then
         holding.closing.then = holding.closing.then or leg.order_id
         return outs

@@ -32,7 +32,7 @@ class Proposal:
     size, notional: of the order, zero before it is sized.
 
     leg, side, instrument, tick: of the wanted order (own instrument and side). paused: scope and reason of a pause that
-    applies, "" if none. halted: open trade errors of the subscription. status: of the subscription. leads: leaders that
+    applies, "" if none. halted: open trade errors of the subscription. leads: leaders that
     this account is the source of. held: position of the subscription in the instrument with its entries in flight,
     signed, own units.
     Since 00:00 UTC of log time, of this subscription: day_orders (entries), day_notional, day_loss (realised loss after
@@ -61,7 +61,6 @@ class Proposal:
     tick: Decimal = Decimal(0)
     paused: str = ""
     halted: int = 0
-    status: str = "active"
     leads: tuple[str, ...] = ()
     held: Decimal = Decimal(0)
     day_orders: int = 0
